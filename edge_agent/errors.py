@@ -1,0 +1,72 @@
+"""Every error that this project raises on purpose, and the exit code that each ends a command with.
+
+::
+
+    CountenanceError            1   (never raised itself)
+    ├── InputError              3   a picture, film or file that was handed in cannot be read
+    ├── CameraError             4   absent, busy, gone or stalled
+    ├── DetectorError           5   detector file missing, wrong or unreadable
+    ├── ModelError              6   model missing, truncated, not TFLite, or not as its JSON says
+    ├── MissingPackageError     7   an optional package is not installed (also an ImportError)
+    ├── BrokerError             8   broker unreachable, or it refused us
+    ├── StoreError              9   the window store cannot be read or written
+    └── ConfigError            78   the configuration is wrong (also a ValueError; 78 is sysexits' EX_CONFIG)
+
+Besides these: 0 is success (a stop by SIGTERM or SIGINT too), 2 a wrong command line, 70 a defect of ours.
+"""
+
+from __future__ import annotations
+
+
+class CountenanceError(Exception):
+    """Base of all errors; ``str(error)`` is one line that says what is wrong, where, and what to do."""
+
+    exit_code = 1
+
+
+class InputError(CountenanceError):
+    """A picture, film or file that was handed in cannot be read."""
+
+    exit_code = 3
+
+
+class CameraError(CountenanceError):
+    """The camera is absent, busy, gone or stalled."""
+
+    exit_code = 4
+
+
+class DetectorError(CountenanceError):
+    """The detector's file is missing, wrong or unreadable."""
+
+    exit_code = 5
+
+
+class ModelError(CountenanceError):
+    """The model is missing, truncated, not TFLite, or not as its JSON says."""
+
+    exit_code = 6
+
+
+class MissingPackageError(CountenanceError, ImportError):
+    """A package that this setting needs is not installed; the message names the install command."""
+
+    exit_code = 7
+
+
+class BrokerError(CountenanceError):
+    """The MQTT broker is unreachable or refused us."""
+
+    exit_code = 8
+
+
+class StoreError(CountenanceError):
+    """The window store cannot be read or written."""
+
+    exit_code = 9
+
+
+class ConfigError(CountenanceError, ValueError):
+    """The configuration is wrong; the message lists every fault at once."""
+
+    exit_code = 78

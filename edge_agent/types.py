@@ -1,0 +1,126 @@
+"""The values that travel from one stage of the pipeline to the next.
+
+Array sizes are (height, width); image sizes and boxes are (x, y, width, height) in pixels with the
+origin at the top left. Times called ``*_monotonic_s`` are seconds of :func:`time.monotonic`.
+
+Pictures end at the classifier: only :class:`Frame` carries pixels, and nothing behind
+:class:`EmotionScores` does (``tests/test_types.py`` proves it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a camera."""
+
+    image: NDArray[np.uint8]
+    """BGR pixels, shape (height, width, 3), 0 to 255."""
+    captured_monotonic_s: float
+    """When the camera delivered it."""
+    index: int
+    """Number of the frame since the camera was opened, from 0, counting dropped frames too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A rectangle in pixels; it may reach beyond the picture's edges."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(x, y) of the middle."""
+        return self.x + self.width / 2, self.y + self.height / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One detected face."""
+
+    box: Box
+    score: float
+    """The detector's confidence, 0 to 1."""
+    landmarks: tuple[tuple[float, float], ...] | None = None
+    """Five (x, y) points in pixels where the detector gives them (YuNet): right eye, left eye, nose tip,
+    right and left corner of the mouth, as seen in the person (their right is on the picture's left)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackedFace:
+    """A face joined to a person for as long as the track lives; the id never leaves memory."""
+
+    face: Face
+    person: int
+    """Id of the track, unique within this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionScores:
+    """What the classifier says of ``n`` face crops."""
+
+    labels: tuple[str, ...]
+    """Emotion names in the order of the columns, as the model's JSON gives them."""
+    probabilities: NDArray[np.float32]
+    """Calibrated posteriors, shape (n, len(labels)), each row sums to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """Shares of people per emotion, in percent."""
+
+    percentages: Mapping[str, float]
+    """Best estimate: one decimal, sums to 100.0."""
+    percentages_raw: Mapping[str, float]
+    """Plain average of the people's scores: one decimal, sums to 100.0."""
+    intervals: Mapping[str, tuple[float, float]]
+    """90 % interval of each share in percent, (low, high), 0 to 100."""
+    method: str
+    """How ``percentages`` was estimated, as docs/mqtt.md names it."""
+    people: int
+    """People that the shares are made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollingShares:
+    """The estimate over the last ``span_s`` seconds."""
+
+    span_s: float
+    shares: Shares | None
+    """None until at least ``privacy.min_people`` people have entered it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowReport:
+    """Everything that is said about one closed window, and all that is ever stored or sent."""
+
+    window_start: datetime
+    """Start, UTC, from the wall clock, to the millisecond."""
+    start_monotonic_s: float
+    """The same moment on the monotonic clock, for re-stamping once the clock is synchronised."""
+    window_s: float
+    """Length in seconds."""
+    frames: int
+    """Frames that were read."""
+    faces: int | None
+    """Face detections that counted; None when suppressed."""
+    people: int | None
+    """People seen; None when suppressed."""
+    suppressed: bool
+    """True when somebody, but fewer than ``privacy.min_people`` people, were seen."""
+    shares: Shares | None
+    """None when nobody was seen or the window is suppressed."""
+    gated: Mapping[str, int] | None = field(default_factory=dict)
+    """Faces left out by reason (``small``, ``blurred``, ``turned``); None when suppressed."""
+    rolling: RollingShares | None = None
+    """The rolling estimate, where ``window.rolling_s`` is set."""
