@@ -1,0 +1,288 @@
+"""The agent's configuration: one YAML file, checked as a whole before anything starts.
+
+Every key has a default, its unit in its name and a sentence in ``configs/agent.yaml``. An environment variable
+``COUNTENANCE_<SECTION>__<KEY>`` overrides one key. Secrets are never in here: see :mod:`edge_agent.secrets`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_agent.config_errors import explain
+from edge_agent.errors import ConfigError
+
+ENV_PREFIX = "COUNTENANCE_"
+STATE_DIR = Path("/var/lib/countenance")
+
+
+def _topic_level(value: str) -> str:
+    """MQTT 5, section 4.7, narrowed to what Home Assistant allows in an id."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", value):
+        raise ValueError("must be 1 to 64 of a-z, A-Z, 0-9, '-' and '_' (it becomes a level of MQTT topics)")
+    return value
+
+
+def _topic_prefix(value: str) -> str:
+    if not re.fullmatch(r"[^/+#\x00$][^+#\x00]*(?<!/)", value):
+        raise ValueError("must be MQTT topic levels: no '+' or '#', no '$' or '/' at the start, no '/' at the end")
+    return value
+
+
+def _host_name() -> str:
+    """The machine's name, cut to what a topic level may hold."""
+    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "device"
+
+
+TopicLevel = Annotated[str, AfterValidator(_topic_level)]
+TopicPrefix = Annotated[str, AfterValidator(_topic_prefix)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class _Section(BaseModel):
+    """Frozen, with unknown keys refused: a mistyped key must not be silently without effect."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, protected_namespaces=()
+    )
+
+
+class DeviceConfig(_Section):
+    """Who this device is."""
+
+    id: TopicLevel = Field(default_factory=_host_name)
+    name: Annotated[str, Field(min_length=1, max_length=64)] = "Countenance"
+
+
+class CameraConfig(_Section):
+    """Where pictures come from and how they are turned before anyone looks at them."""
+
+    backend: Literal["picamera2", "opencv", "gstreamer", "replay"] = "opencv"
+    source: str | int = 0
+    width_px: Annotated[int, Field(ge=16, le=7680)] = 640
+    height_px: Annotated[int, Field(ge=16, le=4320)] = 480
+    fps: Annotated[float, Field(ge=0.0, le=240.0)] = 15.0
+    loop: bool = True
+    rotate_deg: Literal[0, 90, 180, 270] = 0
+    mirror: bool = False
+    region: tuple[Fraction, Fraction, Fraction, Fraction] = (0.0, 0.0, 1.0, 1.0)
+    stall_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
+    reopen_max_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
+
+    @model_validator(mode="after")
+    def _region_is_inside(self) -> CameraConfig:
+        x, y, width, height = self.region
+        if width <= 0 or height <= 0 or x + width > 1.0 + 1e-9 or y + height > 1.0 + 1e-9:
+            raise ValueError(
+                "region is [x, y, width, height] in fractions and lies inside the picture, e.g. [0.25, 0, 0.5, 1]"
+            )
+        return self
+
+
+class DetectorConfig(_Section):
+    """How faces are found."""
+
+    kind: Literal["auto", "yunet", "haar", "whole_frame"] = "auto"
+    size: Annotated[int, Field(ge=64, le=1920)] = 320
+    min_score: Fraction = 0.7
+    path: Path | None = None
+
+
+class ModelConfig(_Section):
+    """Which network reads the faces."""
+
+    path: Path | None = None
+    runtime: Literal["auto", "litert", "tflite"] = "auto"
+    labels: Literal["default", "fer2013", "ferplus"] = "default"
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+
+
+class WindowConfig(_Section):
+    """Over how long a time people's emotions are aggregated."""
+
+    seconds: Annotated[float, Field(ge=1.0, le=3600.0)] = 10.0
+    rolling_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 900.0
+
+
+class PrivacyConfig(_Section):
+    """What protects the people in front of the camera."""
+
+    min_people: Annotated[int, Field(ge=1, le=1000)] = 3
+    acknowledged_use: bool = False
+
+
+class TlsConfig(_Section):
+    """TLS towards the broker; certificates are always verified."""
+
+    enabled: bool = False
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+
+    @model_validator(mode="after")
+    def _certificate_and_key_together(self) -> TlsConfig:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file belong together: give both or neither")
+        return self
+
+
+class MqttConfig(_Section):
+    """The broker and how to speak to it. The password is a secret: see docs/mqtt.md."""
+
+    enabled: bool = True
+    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    port: Port = 1883
+    username: str | None = None
+    password_file: Path | None = None
+    tls: TlsConfig = TlsConfig()
+    topic_prefix: TopicPrefix = "countenance"
+    keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
+    discovery: bool = True
+    discovery_prefix: TopicPrefix = "homeassistant"
+    health_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 30.0
+
+
+class StoreConfig(_Section):
+    """The file of windows: history of the page and outbox of MQTT in one."""
+
+    path: Path = STATE_DIR / "windows.sqlite"
+    max_age_days: Annotated[float, Field(gt=0.0, le=3650.0)] = 30.0
+    max_rows: Annotated[int, Field(ge=100, le=100_000_000)] = 259_200
+    max_mb: Annotated[float, Field(ge=1.0, le=1_000_000.0)] = 200.0
+
+
+class KioskConfig(_Section):
+    """The offline page."""
+
+    enabled: bool = False
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port = 8765
+    title: Annotated[str, Field(min_length=1, max_length=80)] = "How do we feel?"
+    logo: Path | None = None
+    language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")] = "en"
+    emotions: tuple[str, ...] = ()
+    predict: Literal["loopback", "always", "never"] = "loopback"
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class MetricsConfig(_Section):
+    """A Prometheus end point of its own, for devices without the kiosk."""
+
+    enabled: bool = False
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    port: Port = 9465
+
+
+class LogConfig(_Section):
+    """What is told to the journal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
+
+
+class Config(_Section):
+    """Everything; each section is frozen."""
+
+    device: DeviceConfig = DeviceConfig()
+    camera: CameraConfig = CameraConfig()
+    detector: DetectorConfig = DetectorConfig()
+    model: ModelConfig = ModelConfig()
+    window: WindowConfig = WindowConfig()
+    privacy: PrivacyConfig = PrivacyConfig()
+    mqtt: MqttConfig = MqttConfig()
+    store: StoreConfig = StoreConfig()
+    kiosk: KioskConfig = KioskConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    log: LogConfig = LogConfig()
+
+
+def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
+    """Read ``path`` (None: defaults only), lay the environment over it and validate.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, empty or not YAML, or values are wrong; one line a fault.
+    """
+    values = _read_yaml(path) if path is not None else {}
+    return _validate(values, str(path) if path is not None else "defaults", environ)
+
+
+def _validate(values: dict[str, Any], origin: str, environ: Mapping[str, str]) -> Config:
+    merged, sources = _with_environment(values, environ)
+    try:
+        return Config.model_validate(merged)
+    except ValidationError as error:
+        raise ConfigError(explain(error, merged, origin, sources, Config)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot read the configuration: {error.strerror}; give a file with -c FILE"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
+    try:
+        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader that also refuses doubled keys)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        raise ConfigError(f"{path}: the file is empty; start from configs/agent.yaml")
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: the top level holds sections such as 'camera:', not a {type(values).__name__}")
+    return values
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML lets a later key replace an earlier one of the same name without a word; here that is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _with_environment(
+    values: dict[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
+    """Lay ``COUNTENANCE_A__B=value`` over ``values``; also return which key came from which variable."""
+    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
+    sources: dict[tuple[str, ...], str] = {}
+    for name, text in sorted(environ.items()):
+        if not name.startswith(ENV_PREFIX) or "__" not in name:
+            continue
+        keys = tuple(part.lower() for part in name[len(ENV_PREFIX) :].split("__"))
+        _put(merged, keys, _parse_scalar(name, text))
+        sources[keys] = name
+    return merged, sources
+
+
+def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
+    """Set ``tree[a][b] = value``, copying the nested mappings on the way and making missing ones."""
+    *parents, last = keys
+    for key in parents:
+        child = tree.get(key)
+        tree[key] = dict(child) if isinstance(child, dict) else {}
+        tree = tree[key]
+    tree[last] = value
+
+
+def _parse_scalar(name: str, text: str) -> Any:
+    """Read the variable as YAML, so that numbers, booleans and lists come out as they would from the file."""
+    try:
+        return yaml.safe_load(text) if text else None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"environment variable {name}: not a YAML value: {' '.join(str(error).split())}") from error

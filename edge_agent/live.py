@@ -1,0 +1,67 @@
+"""What the agent knows right now: written by the pipeline, read by the page, health and systemd's status line.
+
+It holds no picture and nothing about a single person: see :class:`LiveState`.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from edge_agent.types import WindowReport
+
+
+class CameraState(str, Enum):
+    """What the camera is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STALLED = "stalled"
+    GONE = "gone"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveState:
+    """One consistent look at the agent."""
+
+    version: int = 0
+    """Grows with every change."""
+    camera: CameraState = CameraState.STARTING
+    camera_detail: str = ""
+    """The reason in one line when the camera is not running, without secrets."""
+    paused: bool = False
+    report: WindowReport | None = None
+    """The window that was closed last, in this session."""
+    seq: int | None = None
+    """Its number in the store."""
+
+
+class Live:
+    """A thread-safe slot for the current :class:`LiveState`, with waiting for changes."""
+
+    def __init__(self) -> None:
+        self._state = LiveState()
+        self._changed = threading.Condition()
+
+    @property
+    def state(self) -> LiveState:
+        """The latest state."""
+        return self._state
+
+    def update(self, **changes: Any) -> LiveState:
+        """Replace fields of the state and wake all who wait; without a real change nothing happens."""
+        with self._changed:
+            new = replace(self._state, **changes)
+            if new != self._state:
+                self._state = replace(new, version=self._state.version + 1)
+                self._changed.notify_all()
+            return self._state
+
+    def wait(self, seen_version: int, timeout_s: float) -> LiveState:
+        """Block until the version differs from ``seen_version`` or the time is over, then return the state."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._state.version != seen_version, timeout_s)
+            return self._state
