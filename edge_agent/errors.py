@@ -4,7 +4,8 @@
 
     CountenanceError            1   (never raised itself)
     ├── InputError              3   a picture, film or file that was handed in cannot be read
-    ├── CameraError             4   absent, busy, gone or stalled
+    ├── CameraError             4   absent, busy or gone
+    │   └── CameraStalledError  4   open, but silent for too long
     ├── DetectorError           5   detector file missing, wrong or unreadable
     ├── ModelError              6   model missing, truncated, not TFLite, or not as its JSON says
     ├── MissingPackageError     7   an optional package is not installed (also an ImportError)
@@ -31,9 +32,13 @@ class InputError(CountenanceError):
 
 
 class CameraError(CountenanceError):
-    """The camera is absent, busy, gone or stalled."""
+    """The camera is absent, busy or gone."""
 
     exit_code = 4
+
+
+class CameraStalledError(CameraError):
+    """The camera is open and has been silent for too long."""
 
 
 class DetectorError(CountenanceError):

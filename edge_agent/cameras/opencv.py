@@ -1,0 +1,73 @@
+"""USB cameras (V4L2) and network streams (RTSP, HTTP) through OpenCV. Runs in the reader's process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.cameras import Image
+from edge_agent.config import CameraConfig
+from edge_agent.errors import CameraError
+from edge_agent.redaction import redact
+
+URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
+def frames(config: CameraConfig) -> Iterator[Image]:
+    """Frames as they come.
+
+    Raises:
+        CameraError: it cannot be opened, or it stopped giving frames.
+    """
+    # RTSP over TCP: over UDP a lost packet smears the picture, which reads as an expression.
+    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
+    import cv2
+
+    source = config.source
+    shown = f"opencv camera {redact(str(source))}"
+    is_url = isinstance(source, str) and URL.match(source) is not None
+    if not is_url:
+        source = _device(source, shown)
+    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG if is_url else cv2.CAP_V4L2)
+    if not capture.isOpened():
+        raise CameraError(f"{shown}: {_why_not(source, is_url)}")
+    if not is_url:
+        _ask_for(capture, config)
+    while True:
+        good, image = capture.read()
+        if not good:
+            raise CameraError(f"{shown}: it stopped giving frames (unplugged, or the stream ended)")
+        yield image
+
+
+def _device(source: str | int, shown: str) -> str:
+    """The device node of an index or path; stable names under /dev/v4l are links, which V4L2 wants resolved."""
+    path = Path(f"/dev/video{source}" if str(source).isdigit() else str(source))
+    if not path.exists():
+        raise CameraError(f"{shown}: {path} does not exist; list cameras with: ls /dev/v4l/by-id")
+    return str(path.resolve())
+
+
+def _why_not(source: str | int, is_url: bool) -> str:
+    if is_url:
+        return "cannot open the stream; check address, user and password with: ffplay URL"
+    if not os.access(str(source), os.R_OK | os.W_OK):
+        return f"no permission for {source}; add the user to the group 'video'"
+    return f"{source} is busy or no capture device; see who uses it with: fuser -v {source}"
+
+
+def _ask_for(capture: object, config: CameraConfig) -> None:
+    """Request size, pace and a short queue; a camera that cannot do it chooses the nearest."""
+    import cv2
+
+    for key, value in (
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")),  # USB 2 carries raw 640x480 only at low rates
+        (cv2.CAP_PROP_FRAME_WIDTH, config.width_px),
+        (cv2.CAP_PROP_FRAME_HEIGHT, config.height_px),
+        (cv2.CAP_PROP_FPS, config.fps),
+        (cv2.CAP_PROP_BUFFERSIZE, 1),
+    ):
+        if value:
+            capture.set(key, value)  # type: ignore[attr-defined]

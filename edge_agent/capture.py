@@ -1,0 +1,164 @@
+"""The capture thread: it keeps the newest frame and opens the camera again when that is lost."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.cameras import Camera, open_camera
+from edge_agent.config import CameraConfig
+from edge_agent.errors import CameraError, CameraStalledError
+from edge_agent.live import CameraState
+from edge_agent.types import Frame
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_S = 1.0
+SETTLED_AFTER_S = 30.0
+"""A camera that ran this long starts again with the shortest wait."""
+
+CameraReport = Callable[[CameraState, str], None]
+
+
+class LatestFrame:
+    """One slot for the newest frame, filled by a thread of its own.
+
+    A slow pipeline never lags behind: frames that nobody fetched in time are replaced and counted. Only a replay "as
+    fast as possible" (``fps`` 0) waits for the pipeline instead, since there is no pace to keep.
+
+    Args:
+        config: the camera.
+        report: called from the capture thread when the camera's state changes.
+    """
+
+    def __init__(self, config: CameraConfig, report: CameraReport) -> None:
+        self._config = config
+        self._report = report
+        self._lossless = config.backend == "replay" and config.fps == 0
+        self._slot: Frame | None = None
+        self._changed = threading.Condition()
+        self._stop = threading.Event()
+        self._paused = False
+        self._camera: Camera | None = None
+        self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
+        self.captured = 0
+        """Frames that the camera delivered."""
+        self.dropped = 0
+        """Frames that were replaced before the pipeline fetched them."""
+        self.failure: BaseException | None = None
+        """What ended the thread: an input that cannot be read, a missing package, or a defect."""
+        self.ended = False
+        """True once a film that does not loop is over, or the thread ended with ``failure``."""
+
+    def start(self) -> None:
+        """Open the camera in the background."""
+        self._thread.start()
+
+    def get(self, timeout_s: float) -> Frame | None:
+        """Wait for the next frame and take it out of the slot; None when the time is over or the film ended."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot is not None or self.ended, timeout_s)
+            frame, self._slot = self._slot, None
+            self._changed.notify_all()
+            return frame
+
+    def pause(self, paused: bool) -> None:
+        """Close the camera while paused, so that its light goes out; open it again afterwards."""
+        with self._changed:
+            self._paused = paused
+            self._slot = None
+            self._changed.notify_all()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End the thread and give the camera back."""
+        with self._changed:
+            self._stop.set()
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+        if self._thread.is_alive() and self._camera is not None:
+            self._camera.close()  # ends a read that is waiting for a frame
+
+    def _run(self) -> None:
+        """The thread: whatever ends it is kept in ``failure`` for the pipeline to raise."""
+        try:
+            self._keep_reading()
+        except Exception as error:  # noqa: BLE001 (a thread's boundary: the main thread raises it again)
+            self.failure = error
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+
+    def _keep_reading(self) -> None:
+        wait_s = FIRST_WAIT_S
+        while not self._stop.is_set():
+            self._wait_while_paused()
+            started_s = time.monotonic()
+            try:
+                if not self._read_until_lost():
+                    self._report(CameraState.ENDED, "the film is over")
+                    return
+            except CameraError as error:
+                if self._stop.is_set():
+                    return
+                wait_s = FIRST_WAIT_S if time.monotonic() - started_s > SETTLED_AFTER_S else wait_s
+                self._say_lost(error, wait_s)
+                self._sleep(wait_s)
+                wait_s = min(wait_s * 2, self._config.reopen_max_s)
+
+    def _read_until_lost(self) -> bool:
+        """Read until the camera is to be closed (True) or the film is over (False)."""
+        self._camera = camera = open_camera(self._config)
+        running = False
+        try:
+            while not (self._stop.is_set() or self._paused):
+                image = camera.read()
+                if image is None:
+                    return False
+                if not running:
+                    self._report(CameraState.RUNNING, "")
+                    running = True
+                self._put(orient(image, self._config))
+            return True
+        finally:
+            camera.close()
+
+    def _put(self, image: NDArray[np.uint8]) -> None:
+        with self._changed:
+            if self._lossless:
+                self._changed.wait_for(lambda: self._slot is None or self._stop.is_set() or self._paused)
+            if self._paused:
+                return
+            self.dropped += self._slot is not None
+            self._slot = Frame(image, time.monotonic(), self.captured)
+            self.captured += 1
+            self._changed.notify_all()
+
+    def _say_lost(self, error: CameraError, wait_s: float) -> None:
+        self._report(CameraState.STALLED if isinstance(error, CameraStalledError) else CameraState.GONE, str(error))
+        log.warning("camera lost", extra={"error": str(error), "retry_s": wait_s})
+
+    def _sleep(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.is_set(), seconds)
+
+    def _wait_while_paused(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stop.is_set() or not self._paused)
+
+
+def orient(image: NDArray[np.uint8], config: CameraConfig) -> NDArray[np.uint8]:
+    """Turn, mirror and cut a BGR picture of shape (height, width, 3) as the configuration says."""
+    turned = np.rot90(image, -config.rotate_deg // 90) if config.rotate_deg else image
+    if config.mirror:
+        turned = turned[:, ::-1]
+    if config.region != (0.0, 0.0, 1.0, 1.0):
+        height, width = turned.shape[:2]
+        x, y, w, h = config.region
+        left, top = min(width - 1, round(x * width)), min(height - 1, round(y * height))
+        turned = turned[top : max(top + 1, round((y + h) * height)), left : max(left + 1, round((x + w) * width))]
+    return np.ascontiguousarray(turned)

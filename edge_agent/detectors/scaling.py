@@ -1,0 +1,22 @@
+"""Detection runs on a smaller picture: its cost grows with the pixels, and faces stay findable."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def shrink(image: NDArray[np.uint8], longer_side: int) -> tuple[NDArray[np.uint8], float]:
+    """Scale down until the longer side has ``longer_side`` pixels; never up.
+
+    Returns:
+        The picture, and the factor that brings its coordinates back to the original's.
+    """
+    import cv2
+
+    height, width = image.shape[:2]
+    factor = max(height, width) / longer_side
+    if factor <= 1.0:
+        return image, 1.0
+    size = max(1, round(width / factor)), max(1, round(height / factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8), factor

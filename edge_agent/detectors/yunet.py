@@ -1,0 +1,51 @@
+"""YuNet (Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", MIR 2023) through OpenCV's ``FaceDetectorYN``."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config import DetectorConfig
+from edge_agent.detectors import DetectorKind
+from edge_agent.detectors.scaling import shrink
+from edge_agent.detectors.yunet_file import FETCH, find_yunet
+from edge_agent.errors import DetectorError
+from edge_agent.types import Box, Face
+
+NMS_THRESHOLD = 0.3
+MAX_FACES = 5000
+
+
+class YunetDetector:
+    """Finds faces with five landmarks each.
+
+    Raises:
+        DetectorError: the file is missing or OpenCV cannot load it.
+    """
+
+    kind: DetectorKind = "yunet"
+
+    def __init__(self, config: DetectorConfig) -> None:
+        import cv2
+
+        path = find_yunet(config.path)
+        if path is None:
+            raise DetectorError(f"yunet: the detector's file is not here; get it with: {FETCH}")
+        self._longer_side = config.size
+        try:
+            self._net = cv2.FaceDetectorYN.create(str(path), "", (32, 32), config.min_score, NMS_THRESHOLD, MAX_FACES)
+        except cv2.error as error:
+            raise DetectorError(f"yunet: OpenCV {cv2.__version__} cannot load {path}: {error.err}") from error
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        """See :class:`edge_agent.detectors.Detector`."""
+        small, factor = shrink(image, self._longer_side)
+        self._net.setInputSize((small.shape[1], small.shape[0]))
+        _, rows = self._net.detect(small)  # (n, 15): box, five landmarks, score
+        return [] if rows is None else [_face(row, factor) for row in rows.astype(float)]
+
+
+def _face(row: NDArray[np.float64], factor: float) -> Face:
+    x, y, width, height = (row[:4] * factor).tolist()
+    points = (row[4:14] * factor).reshape(5, 2).tolist()
+    return Face(Box(x, y, width, height), min(1.0, float(row[14])), tuple((px, py) for px, py in points))
