@@ -1,0 +1,28 @@
+# Every target sets up what it needs. The first two are all that a newcomer types: make demo, make test.
+PYTHON ?= python3
+export PYTHON
+VENV := .venv/bin
+
+.PHONY: demo test lint setup bench screenshots test-device test-training clean
+
+demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
+	@scripts/setup demo
+	@$(VENV)/edge-agent demo
+
+test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that is allowed)
+	@scripts/setup test
+	@scripts/test-tools
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/python -m pytest -m "not device and not training" $(PYTEST_ARGS)
+
+lint: ## Style and types
+	@scripts/setup test
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+setup: ## Make .venv with the agent alone
+	@scripts/setup ""
+
+clean: ## Remove what the other targets made
+	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
