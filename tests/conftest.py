@@ -1,0 +1,18 @@
+"""Fixtures that more than one test module uses; the things themselves live in modules beside this one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import Broker, require_mosquitto
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A real mosquitto on a free loopback port; skipped by name without mosquitto, a failure in CI."""
+    require_mosquitto()
+    with Broker(tmp_path / "broker") as running:
+        yield running
