@@ -1,0 +1,142 @@
+"""Joins detections of one face over time to one person, by boxes and motion alone.
+
+No appearance and no embedding is compared: whoever leaves for longer than a track lives comes back as somebody new.
+That is on purpose. An id is a number in memory that dies with its track; recognising a face again would be biometric
+identification (see docs/privacy.md).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.assignment import best_pairs
+from edge_agent.types import Face, TrackedFace
+
+MAX_GAP_S = 2.0
+"""A track that has not been seen for this long has ended."""
+MAX_GAP_FRAMES = 3.0
+"""At low frame rates it lives this many frame intervals instead."""
+VELOCITY_MEMORY_S = 0.3
+"""Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
+COASTING_S = 0.7
+"""Time constant with which an unseen face is thought to come to rest."""
+BUFFER = 0.15
+"""Boxes are grown by this fraction of their size on each side before they are compared..."""
+BUFFER_PER_S = 0.5
+"""...and by this much more for each second since the track was seen, up to ``BUFFER_MAX``."""
+BUFFER_MAX = 0.8
+MIN_OVERLAP = 0.1
+"""Least intersection over union of the grown boxes."""
+
+
+@dataclass(slots=True)
+class _Track:
+    """One person's latest box as (centre x, centre y, width, height) and its velocity in pixels a second."""
+
+    person: int
+    state: NDArray[np.float64]
+    velocity: NDArray[np.float64]
+    seen_s: float
+
+    def predict(self, at_s: float) -> NDArray[np.float64]:
+        """Constant velocity that dies out while the face is unseen; the size stays."""
+        travelled = COASTING_S * (1.0 - np.exp(-(at_s - self.seen_s) / COASTING_S))
+        predicted = self.state.copy()
+        predicted[:2] += self.velocity * travelled
+        return predicted
+
+    def see(self, measured: NDArray[np.float64], at_s: float) -> None:
+        """Take over the box; the velocity follows as far as the elapsed time says something about it."""
+        elapsed_s = at_s - self.seen_s
+        if elapsed_s > 0:
+            gain = 1.0 - np.exp(-elapsed_s / VELOCITY_MEMORY_S)
+            self.velocity += gain * ((measured[:2] - self.state[:2]) / elapsed_s - self.velocity)
+        self.state = measured
+        self.seen_s = at_s
+
+
+class Tracker:
+    """Gives every face the id of the person it belongs to.
+
+    Buffered IoU (Yang et al. 2023, "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
+    Easier by Buffering the Matching Space") over boxes predicted with constant velocity, joined optimally. All of it is
+    in seconds, not frames, so that a changing frame rate or a gap does not change what a person is.
+    """
+
+    def __init__(self, max_gap_s: float = MAX_GAP_S) -> None:
+        self._max_gap_s = max_gap_s
+        self._tracks: list[_Track] = []
+        self._ids = itertools.count(1)
+        self._last_s: float | None = None
+        self._interval_s = 0.0
+
+    def update(self, faces: Sequence[Face], at_monotonic_s: float) -> list[TrackedFace]:
+        """Join the faces of one frame to the tracks; call it for frames without faces too.
+
+        Args:
+            faces: what the detector found, in pixels of the camera's picture.
+            at_monotonic_s: when the frame was captured; an earlier time than the last one counts as the last one.
+
+        Returns:
+            One :class:`TrackedFace` a face, in the same order.
+        """
+        now_s = self._advance(at_monotonic_s)
+        measured = np.array([_state(face) for face in faces], dtype=np.float64).reshape(-1, 4)
+        people: list[int | None] = [None] * len(faces)
+        for row, column in best_pairs(self._scores(measured, now_s)):
+            self._tracks[row].see(measured[column], now_s)
+            people[column] = self._tracks[row].person
+        return [
+            TrackedFace(face, self._begin(measured[i], now_s) if person is None else person)
+            for i, (face, person) in enumerate(zip(faces, people, strict=True))
+        ]
+
+    def _advance(self, at_s: float) -> float:
+        """Learn the frame interval and end the tracks that have not been seen for too long."""
+        if self._last_s is not None:
+            at_s = max(at_s, self._last_s)
+            # A smoothed interval: one long gap must not keep old tracks alive.
+            self._interval_s += 0.2 * (min(at_s - self._last_s, 2 * self._max_gap_s) - self._interval_s)
+        self._last_s = at_s
+        limit_s = max(self._max_gap_s, MAX_GAP_FRAMES * self._interval_s)
+        self._tracks = [track for track in self._tracks if at_s - track.seen_s <= limit_s]
+        return at_s
+
+    def _begin(self, state: NDArray[np.float64], at_s: float) -> int:
+        track = _Track(next(self._ids), state, np.zeros(2), at_s)
+        self._tracks.append(track)
+        return track.person
+
+    def _scores(self, measured: NDArray[np.float64], at_s: float) -> NDArray[np.float64]:
+        """Overlap of every track with every face, shape (tracks, faces), 0 where they cannot be the same person."""
+        if not self._tracks or not len(measured):
+            return np.zeros((len(self._tracks), len(measured)))
+        predicted = np.stack([track.predict(at_s) for track in self._tracks])
+        unseen_s = np.array([at_s - track.seen_s for track in self._tracks])
+        grow = 1.0 + 2.0 * np.minimum(BUFFER + BUFFER_PER_S * unseen_s, BUFFER_MAX)[:, None]
+        overlap = _overlap(predicted, measured, grow)
+        return np.where(overlap >= MIN_OVERLAP, overlap, 0.0)
+
+
+def _state(face: Face) -> tuple[float, float, float, float]:
+    return (*face.box.centre, face.box.width, face.box.height)
+
+
+def _overlap(first: NDArray[np.float64], second: NDArray[np.float64], grow: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Intersection over union of each pair of boxes (centre x, y, width, height), sizes times ``grow`` (rows, 1)."""
+    shared = np.ones((len(first), len(second)))
+    areas = np.ones((2, len(first), len(second)))
+    for axis in (0, 1):
+        a = first[:, None, 2 + axis] * grow
+        b = second[None, :, 2 + axis] * grow
+        apart = np.abs(first[:, None, axis] - second[None, :, axis])
+        shared *= np.clip(np.minimum((a + b) / 2 - apart, np.minimum(a, b)), 0.0, None)
+        areas[0] *= a
+        areas[1] *= b
+    union = areas[0] + areas[1] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)

@@ -1,0 +1,144 @@
+"""Gathers what is seen during one window and closes it into the report that is stored, sent and shown.
+
+Nothing about a single person leaves this module: a report holds counts and shares of groups.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config import PrivacyConfig, WindowConfig
+from edge_agent.prevalence import ShareEstimator
+from edge_agent.rolling import RollingPeople
+from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
+
+GHOST_FPS = 2.0
+"""From this frame rate on a person has to be seen twice in a window to count: false faces rarely come twice at the same
+place."""
+
+
+@dataclass(slots=True)
+class _Person:
+    """Running sums over one person's faces in this window."""
+
+    weighted: NDArray[np.float64]
+    """Sum of weight times posterior, shape (classes,)."""
+    weight: float = 0.0
+    sightings: int = 0
+
+    def add(self, posterior: NDArray[np.float64], weight: float) -> None:
+        self.weighted += weight * posterior
+        self.weight += weight
+        self.sightings += 1
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class Window:
+    """The current window; :meth:`close` begins the next one.
+
+    Boundaries follow the monotonic clock; the wall clock only stamps the start. Not thread-safe: it belongs to the
+    agent's loop.
+    """
+
+    def __init__(
+        self,
+        config: WindowConfig,
+        privacy: PrivacyConfig,
+        estimator: ShareEstimator,
+        monotonic: Callable[[], float] = time.monotonic,
+        utc_now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._config = config
+        self._privacy = privacy
+        self._estimator = estimator
+        self._utc_now = utc_now
+        self._rolling = RollingPeople(config.rolling_s, privacy.min_people)
+        self._rolling_shares: Shares | None = None
+        self.restart(monotonic())
+
+    def restart(self, now_monotonic_s: float) -> None:
+        """Drop what this window holds and begin it anew, for the end of a pause."""
+        self._start_s = now_monotonic_s
+        wall = self._utc_now()
+        self._start = wall.replace(microsecond=wall.microsecond // 1000 * 1000)
+        self._frames = 0
+        self._people: dict[int, _Person] = {}
+        self._gated: Counter[str] = Counter()
+
+    def count_frame(self) -> None:
+        """One more frame was looked at, with or without faces."""
+        self._frames += 1
+
+    def gate(self, reason: str) -> None:
+        """One more face was left out for ``reason`` (see :mod:`edge_agent.quality`)."""
+        self._gated[reason] += 1
+
+    def add(self, tracked: Sequence[TrackedFace], scores: EmotionScores, weights: NDArray[np.float64]) -> None:
+        """Add the faces of one frame that were classified.
+
+        Args:
+            tracked: whose faces these are, ``n`` of them.
+            scores: calibrated posteriors, n rows in the same order.
+            weights: how much each face says about its person, shape (n,), greater than 0.
+
+        Raises:
+            ValueError: the three do not have the same length.
+        """
+        for face, posterior, weight in zip(tracked, scores.probabilities, weights, strict=True):
+            person = self._people.setdefault(face.person, _Person(np.zeros(len(self._estimator.labels))))
+            person.add(posterior.astype(np.float64), float(weight))
+
+    def due(self, now_monotonic_s: float) -> bool:
+        """Whether the window has lasted its time."""
+        return now_monotonic_s - self._start_s >= self._config.seconds
+
+    def close(self, now_monotonic_s: float) -> WindowReport:
+        """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
+        window_s = max(now_monotonic_s - self._start_s, 0.0)
+        counted = self._counted(window_s)
+        people = len(counted)
+        suppressed = 0 < people < self._privacy.min_people
+        posteriors = {person: seen.weighted / seen.weight for person, seen in counted.items()}
+        report = WindowReport(
+            window_start=self._start,
+            start_monotonic_s=self._start_s,
+            window_s=round(window_s, 3),
+            frames=self._frames,
+            faces=None if suppressed else sum(seen.sightings for seen in counted.values()),
+            people=None if suppressed else people,
+            suppressed=suppressed,
+            shares=self._shares(posteriors) if people and not suppressed else None,
+            gated=None if suppressed else dict(self._gated),
+            rolling=self._roll({} if suppressed else posteriors, now_monotonic_s),
+        )
+        self.restart(now_monotonic_s)
+        return report
+
+    def _counted(self, window_s: float) -> dict[int, _Person]:
+        """Everyone seen often enough to be a person and not a false detection."""
+        fast = window_s > 0 and self._frames / window_s >= GHOST_FPS
+        least = 2 if fast else 1
+        return {person: seen for person, seen in self._people.items() if seen.sightings >= least}
+
+    def _shares(self, posteriors: dict[int, NDArray[np.float64]]) -> Shares:
+        return self._estimator.estimate(np.stack(list(posteriors.values())))
+
+    def _roll(self, posteriors: dict[int, NDArray[np.float64]], now_s: float) -> RollingShares | None:
+        """Let a published window's people enter; the estimate is computed anew only when its people changed."""
+        if not self._config.rolling_s:
+            return None
+        changed = self._rolling.enter(posteriors, now_s) if posteriors else self._rolling.expire(now_s)
+        if changed:
+            rows = self._rolling.posteriors
+            self._rolling_shares = None if rows is None else self._estimator.estimate(rows)
+        return RollingShares(self._config.rolling_s, self._rolling_shares)

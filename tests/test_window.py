@@ -1,0 +1,163 @@
+"""Windows: who counts, what is withheld, and that one window's figures never carry into the next."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import numpy as np
+import pytest
+
+from edge_agent.config import PrivacyConfig, WindowConfig
+from edge_agent.prevalence import ShareEstimator
+from edge_agent.types import Box, EmotionScores, Face, TrackedFace
+from edge_agent.window import Window
+
+LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+PRIOR = (0.14, 0.015, 0.14, 0.25, 0.17, 0.115, 0.17)
+
+
+def make_window(min_people: int = 3, rolling_s: float = 900.0, seconds: float = 10.0) -> Window:
+    """A window that began at monotonic second 0."""
+    return Window(
+        WindowConfig(seconds=seconds, rolling_s=rolling_s),
+        PrivacyConfig(min_people=min_people),
+        ShareEstimator(LABELS, PRIOR),
+        monotonic=lambda: 0.0,
+        utc_now=lambda: datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc),
+    )
+
+
+def one_hot(emotion: str, sure: float = 0.94) -> np.ndarray:
+    rest = (1 - sure) / (len(LABELS) - 1)
+    return np.array([sure if label == emotion else rest for label in LABELS], dtype=np.float32)
+
+
+def see(window: Window, people: dict[int, str], frames: int = 1, weight: float = 1.0) -> None:
+    """Show the same people for a number of frames."""
+    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person) for person in people]
+    rows = np.stack([one_hot(emotion) for emotion in people.values()])
+    for _ in range(frames):
+        window.count_frame()
+        window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight))
+
+
+def test_an_empty_window_has_no_percentages():
+    """Nobody seen is null, not zeros, and not suppressed."""
+    window = make_window()
+    window.count_frame()
+    report = window.close(10.0)
+    assert (report.frames, report.faces, report.people, report.suppressed) == (1, 0, 0, False)
+    assert report.shares is None
+    assert report.window_s == 10.0
+
+
+def test_a_person_counts_once_however_long_they_stay():
+    """One person who stands still for the whole window weighs as much as one who passes by."""
+    window = make_window(min_people=1)
+    see(window, {1: "happy"}, frames=200)
+    see(window, {2: "sad"}, frames=4)
+    report = window.close(10.0)
+    assert report.people == 2
+    assert report.faces == 204
+    assert report.shares is not None
+    assert report.shares.percentages_raw["happy"] == pytest.approx(report.shares.percentages_raw["sad"], abs=0.11)
+
+
+def test_too_few_people_are_withheld_completely():
+    """Below min_people nothing but the fact is told: no shares, no counts, no reasons."""
+    window = make_window(min_people=3)
+    see(window, {1: "happy", 2: "sad"}, frames=20)
+    window.gate("small")
+    report = window.close(10.0)
+    assert report.suppressed
+    assert report.shares is None
+    assert report.people is None
+    assert report.faces is None
+    assert report.gated is None
+    assert report.rolling is not None
+    assert report.rolling.shares is None
+
+
+def test_enough_people_are_published():
+    """At min_people the window is published, with the gated faces by reason."""
+    window = make_window(min_people=3)
+    see(window, {1: "happy", 2: "sad", 3: "happy"}, frames=20)
+    window.gate("small")
+    window.gate("small")
+    window.gate("turned")
+    report = window.close(10.0)
+    assert not report.suppressed
+    assert report.people == 3
+    assert report.gated == {"small": 2, "turned": 1}
+    assert report.shares is not None
+    assert sum(report.shares.percentages.values()) == pytest.approx(100.0, abs=1e-9)
+
+
+def test_a_face_seen_once_at_a_usual_frame_rate_is_no_person():
+    """False detections flash up; they neither count nor lift a window over min_people."""
+    window = make_window(min_people=3)
+    see(window, {1: "happy", 2: "sad"}, frames=50)
+    see(window, {3: "angry"}, frames=1)
+    assert window.close(10.0).suppressed
+
+
+def test_at_one_frame_in_many_seconds_one_sighting_counts():
+    """A slow camera sees everybody once, and they count."""
+    window = make_window(min_people=3)
+    see(window, {1: "happy", 2: "sad", 3: "happy"}, frames=1)
+    assert window.close(10.0).people == 3
+
+
+def test_better_faces_weigh_more_within_a_person():
+    """A person's posterior is the average over sightings, weighted by quality."""
+    window = make_window(min_people=1)
+    see(window, {1: "happy"}, frames=5, weight=0.9)
+    see(window, {1: "sad"}, frames=5, weight=0.1)
+    shares = window.close(10.0).shares
+    assert shares is not None
+    assert shares.percentages_raw["happy"] == pytest.approx(100 * (0.9 * 0.94 + 0.1 * 0.01), abs=0.11)
+
+
+def test_boundaries_are_monotonic_and_the_start_is_utc_to_the_millisecond():
+    """A window is due by the monotonic clock, and its stamp has no more than milliseconds."""
+    window = make_window(seconds=10)
+    assert not window.due(9.99)
+    assert window.due(10.0)
+    report = window.close(10.25)
+    assert report.window_start == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
+    assert (report.start_monotonic_s, report.window_s) == (0.0, 10.25)
+    assert not window.due(20.2)
+    assert window.due(20.25)
+
+
+def test_the_next_window_begins_empty():
+    """Nothing of one window is left in the next."""
+    window = make_window(min_people=1)
+    see(window, {1: "happy"}, frames=30)
+    window.gate("small")
+    window.close(10.0)
+    report = window.close(20.0)
+    assert (report.frames, report.faces, report.people, report.gated) == (0, 0, 0, {})
+
+
+def test_a_restart_drops_what_was_seen():
+    """After a pause the window begins anew."""
+    window = make_window(min_people=1)
+    see(window, {1: "happy"}, frames=30)
+    window.restart(50.0)
+    report = window.close(60.0)
+    assert (report.people, report.window_s) == (0, 10.0)
+
+
+def test_unequal_lengths_are_refused():
+    """Faces, scores and weights belong together one by one."""
+    window = make_window()
+    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1)]
+    with pytest.raises(ValueError, match="zip"):
+        window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1))
+
+
+def test_rolling_off_is_no_field():
+    """window.rolling_s: 0 switches the rolling estimate off."""
+    window = make_window(rolling_s=0.0)
+    assert window.close(10.0).rolling is None
