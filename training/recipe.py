@@ -1,0 +1,106 @@
+"""The recipe of a run: every hyper-parameter, read from a commented YAML file (``training/recipes/``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge_agent.errors import ConfigError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Network(_Strict):
+    """A plain residual network of 3x3 convolutions."""
+
+    widths: tuple[int, ...]
+    """Channels of each stage; every stage after the first halves the resolution."""
+    blocks: tuple[int, ...]
+    """Residual blocks of each stage."""
+    stem_stride: int = Field(default=2, ge=1, le=2)
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of pooled features dropped before the heads."""
+
+
+class Augmentation(_Strict):
+    """Ranges of the random changes that each training image undergoes, every epoch anew."""
+
+    rotation_degrees: float = Field(ge=0, le=45)
+    shift: float = Field(ge=0, le=0.5)
+    """Largest shift along each axis, as a share of the side."""
+    zoom: tuple[float, float]
+    """Smallest and largest share of the side that is seen: below 1 the face grows."""
+    aspect: float = Field(ge=0, le=0.5)
+    """Largest relative stretch of one axis against the other."""
+    brightness: float = Field(ge=0, le=128)
+    """Largest grey level added or taken away."""
+    contrast: tuple[float, float]
+    soften_probability: float = Field(ge=0, le=1)
+    """How often an image is shrunk and enlarged again, as a small face in a camera picture looks."""
+    erase_probability: float = Field(ge=0, le=1)
+    erase_area: tuple[float, float]
+    """Smallest and largest erased share of the area."""
+
+
+class Distillation(_Strict):
+    """How much of the loss comes from teachers, where ``fit --teacher`` names any (Hinton et al. 2015)."""
+
+    weight: float = Field(default=0.7, ge=0, le=1)
+    temperature: float = Field(default=3.0, gt=0)
+
+
+class Recipe(_Strict):
+    """One run, complete: the same recipe on the same data and machine gives the same model."""
+
+    name: str = Field(pattern=r"^[a-z0-9-]+$")
+    seed: int = Field(default=1, ge=0)
+    split_seed: int = Field(default=2013, ge=0)
+    """Splits PublicTest into a selection and a calibration half; the same for all runs, so that they compare."""
+    network: Network
+    augmentation: Augmentation
+    epochs: int = Field(gt=0)
+    warmup: float = Field(ge=0, lt=1)
+    """First share of the epochs, over which the learning rate rises; after it falls to 0 along half a cosine."""
+    batch_size: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    ema_decay: float = Field(ge=0, lt=1)
+    label_smoothing: float = Field(ge=0, le=0.2)
+    mixup_alpha: float = Field(ge=0)
+    mixup_off: float = Field(ge=0, le=1)
+    """Last share of the epochs trained without mixup."""
+    head_weights: dict[str, float]
+    distillation: Distillation = Distillation()
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe given by path, or by the name of one that lies in ``training/recipes``."""
+    path = Path(name)
+    return path if path.suffix in {".yaml", ".yml"} else RECIPES / f"{name}.yaml"
+
+
+def load_recipe(path: Path, **changes: object) -> Recipe:
+    """Read and validate a recipe; ``changes`` replace top-level keys.
+
+    Raises ConfigError, naming the file and every fault.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the recipe: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {error}".replace("\n", " ")) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a recipe is a mapping of keys to values")
+    try:
+        return Recipe.model_validate(raw | changes)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        raise ConfigError(f"{path}: {faults}") from error

@@ -1,0 +1,48 @@
+"""What finished runs (the teachers) say of the training images, computed once and kept in the run folder."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import InputError
+from training.data import Faces
+from training.model import HEADS
+
+log = logging.getLogger(__name__)
+
+
+def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> dict[str, NDArray[np.float32]]:
+    """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, each seeing an image and its mirror.
+
+    Raises InputError where a run has no finished model.
+    """
+    kept = cache / "teacher.npz"
+    if kept.is_file():
+        with np.load(kept) as arrays:
+            return {head: arrays[head] for head in HEADS}
+    total = {head: np.zeros((len(faces), faces.votes.shape[1]), np.float32) for head in HEADS}
+    for run in runs:
+        path = run / "model.keras"
+        if not path.is_file():
+            raise InputError(f"{path}: no model; finish this teacher's run first")
+        log.info("asking the teacher %s", run)
+        teacher = keras.saving.load_model(path, compile=False)
+        images = faces.images[..., None].astype(np.float32)
+        for view in (images, images[:, :, ::-1]):
+            logits = teacher.predict(view, batch_size=256, verbose=0)
+            for head in HEADS:
+                total[head] += _softmax(logits[head] / temperature) / (2 * len(runs))
+    np.savez(kept.with_suffix(".new.npz"), **total)
+    kept.with_suffix(".new.npz").replace(kept)
+    return total
+
+
+def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    powers = np.exp(logits - logits.max(1, keepdims=True))
+    shares: NDArray[np.float32] = powers / powers.sum(1, keepdims=True)
+    return shares

@@ -1,0 +1,199 @@
+"""``fit``: one run, from a recipe and the data to a run folder, resumable after a kill at any moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+import platform
+import subprocess
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import yaml
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from edge_agent.errors import InputError
+from training import checkpoint
+from training.batches import Batches
+from training.data import Division, Faces, Source, divide, load
+from training.losses import distilled, soft_cross_entropy
+from training.model import HEADS, build, multiply_adds
+from training.recipe import Recipe
+from training.teachers import teach
+
+log = logging.getLogger(__name__)
+_PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless")
+
+
+def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path]) -> keras.Model:
+    """Train, or go on where the run folder's checkpoint ends; returns the averaged model, saved as ``model.keras``.
+
+    Raises InputError where the folder holds another recipe's run, or the data is bad.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    _same_recipe(run / "config.yaml", recipe)
+    division = divide(load(source), recipe.split_seed)
+    keras.utils.set_random_seed(recipe.seed)
+    model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
+    state = run / "checkpoint.npz"
+    history = checkpoint.restore(state, model) if state.is_file() else []
+    _describe(run, recipe, source, division, model, teachers)
+    soft = teach(teachers, division.training, recipe.distillation.temperature, run) if teachers else None
+    log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
+    if len(history) < recipe.epochs:
+        model.fit(
+            Batches(division.training, recipe, soft, first_epoch=len(history)),
+            initial_epoch=len(history),
+            epochs=recipe.epochs,
+            shuffle=False,  # Batches shuffles
+            verbose=0,
+            callbacks=[_EndOfEpoch(division.selection, run, history), _tensorboard(run), _Progress(recipe.epochs)],
+        )
+    return keras.saving.load_model(run / "model.keras", compile=False)
+
+
+def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
+    model = build(recipe.network)
+    rate = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=recipe.learning_rate / 100,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=round(steps * recipe.epochs * recipe.warmup),
+        decay_steps=round(steps * recipe.epochs * (1 - recipe.warmup)),
+    )
+    optimizer = keras.optimizers.SGD(
+        rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
+        use_ema=True,
+        ema_momentum=recipe.ema_decay,
+    )
+    # Scales and shifts have nothing to gain from being small.
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    loss = distilled(recipe.distillation) if taught else soft_cross_entropy
+    model.compile(optimizer, loss=dict.fromkeys(HEADS, loss), loss_weights=recipe.head_weights)
+    return model
+
+
+class _EndOfEpoch(keras.callbacks.Callback):
+    """Score the averaged weights on the selection half, then write history, model and checkpoint."""
+
+    def __init__(self, selection: Faces, run: Path, history: list[dict[str, Any]]) -> None:
+        super().__init__()
+        self._selection, self._run, self._history = selection, run, history
+        self._began = datetime.now(timezone.utc)
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._began = datetime.now(timezone.utc)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = {} if logs is None else logs
+        weights = self.model.get_weights()
+        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)  # the averages
+        logs.update(score(self.model, self._selection))
+        temporary = self._run / "model.new.keras"
+        self.model.save(temporary)
+        temporary.replace(self._run / "model.keras")
+        self.model.set_weights(weights)
+        seconds = (datetime.now(timezone.utc) - self._began).total_seconds()
+        row = {"epoch": epoch + 1, "seconds": round(seconds, 1)} | {k: round(float(v), 5) for k, v in logs.items()}
+        self._history.append(row)
+        checkpoint.save(self._run / "checkpoint.npz", self.model, self._history)
+        checkpoint.write_atomically(self._run / "history.json", json.dumps(self._history, indent=1).encode())
+        log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
+
+
+class _Progress(keras.callbacks.Callback):
+    """One bar over all epochs with the time left."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__()
+        self._epochs = epochs
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if not hasattr(self, "_bar"):
+            steps = self.params["steps"]
+            total, done = self._epochs * steps, epoch * steps
+            self._bar = tqdm(total=total, initial=done, unit="step", mininterval=2, smoothing=0.02)
+        self._bar.set_description(f"epoch {epoch + 1}/{self._epochs}")
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._bar.update()
+        self._bar.set_postfix(loss=f"{(logs or {}).get('loss', float('nan')):.3f}", refresh=False)
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        self._bar.close()
+
+
+def score(model: keras.Model, faces: Faces) -> dict[str, float]:
+    """Accuracy and cross-entropy of each head against its own labels; rows without votes are left out of FER+."""
+    logits = model.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)
+    result = {}
+    for head, labels in (("fer2013", faces.labels), ("ferplus", faces.majority())):
+        if not (known := labels >= 0).any():
+            continue
+        right, entropy = _accuracy_and_entropy(logits[head][known], labels[known])
+        result |= {f"selection_{head}_accuracy": right, f"selection_{head}_entropy": entropy}
+    return result
+
+
+def _accuracy_and_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    peak = logits.max(1)
+    entropy = np.log(np.exp(logits - peak[:, None]).sum(1)) + peak - logits[np.arange(len(labels)), labels]
+    return float((logits.argmax(1) == labels).mean()), float(entropy.mean())
+
+
+def _tensorboard(run: Path) -> keras.callbacks.Callback:
+    return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False, update_freq="epoch")
+
+
+def _same_recipe(path: Path, recipe: Recipe) -> None:
+    """Write the recipe into the folder, or check that it is the one there."""
+    plain = recipe.model_dump(mode="json")
+    if not path.is_file():
+        checkpoint.write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
+    elif Recipe.model_validate(yaml.safe_load(path.read_text())) != recipe:
+        raise InputError(f"{path}: this run folder was begun with another recipe; name another one with --run")
+
+
+def _describe(
+    run: Path, recipe: Recipe, source: Source, division: Division, model: keras.Model, teachers: list[Path]
+) -> None:
+    """Write ``run.json``: all that somebody needs to know to make the run again."""
+    facts = {
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "data_sha256": source.hashes(),
+        "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
+        "dropped_from_training": division.dropped,
+        "teachers": [str(teacher) for teacher in teachers],
+        "parameters": int(model.count_params()),
+        "multiply_adds": multiply_adds(model),
+        "versions": {"python": platform.python_version(), "keras_backend": keras.backend.backend(), **_versions()},
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "git_commit": _commit(),
+        "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+    if not (run / "run.json").is_file():
+        checkpoint.write_atomically(run / "run.json", json.dumps(facts, indent=1).encode())
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.stdout.strip() or None
