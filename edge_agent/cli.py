@@ -1,0 +1,149 @@
+"""The ``edge-agent`` command. Each command imports what it needs when it runs, so that ``--help`` stays instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_agent import __version__
+from edge_agent.errors import CountenanceError
+
+EXIT_CODES = """exit codes:
+  0  done (a stop by SIGTERM or Ctrl-C too)    6  model missing or damaged
+  2  wrong command line                        7  a package is not installed
+  3  a picture or film cannot be read          8  MQTT broker
+  4  camera                                    9  window store
+  5  face detector                            78  configuration
+ 70  a defect in this program
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors of ours become one clear message and their exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except CountenanceError as error:
+        print(f"edge-agent: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has seen enough ("| head"); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-agent",
+        description="Facial-emotion percentages at the edge: camera in, MQTT and an offline page out, never a picture.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"countenance {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="read the camera and publish until stopped")
+    run.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration; default: all defaults")
+    run.set_defaults(run=_run)
+
+    demo = commands.add_parser("demo", help="replay a film of a real face to a broker of its own and show the result")
+    demo.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds (default off a terminal: 30)")
+    demo.set_defaults(run=_demo)
+
+    predict = commands.add_parser("predict", help="read the faces in pictures")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line for each picture")
+    predict.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and emotions into DIR")
+    predict.add_argument("--detector", choices=("auto", "yunet", "haar", "whole_frame"), metavar="KIND")
+    predict.add_argument("-c", "--config", type=Path, metavar="FILE")
+    predict.set_defaults(run=_predict)
+
+    watch = commands.add_parser("watch", help="show a device's percentages live in this terminal")
+    watch.add_argument("-c", "--config", type=Path, metavar="FILE", help="take broker and credentials from here")
+    watch.add_argument("--host", help="MQTT broker")
+    watch.add_argument("--port", type=int)
+    watch.add_argument("--device", default="+", metavar="ID", help="device id; default: all")
+    watch.set_defaults(run=_watch)
+
+    config = commands.add_parser("config", help="check a configuration, or print its JSON Schema")
+    actions = config.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say what is wrong with FILE, all of it")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(run=_config_check)
+    schema = actions.add_parser("schema", help="print the JSON Schema")
+    schema.set_defaults(run=_config_schema)
+
+    fetch = commands.add_parser("fetch-detector", help="download and verify the YuNet face detector")
+    fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, without internet")
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="folder to put it into")
+    fetch.set_defaults(run=_fetch_detector)
+    return parser
+
+
+def _run(args: argparse.Namespace) -> int:
+    from edge_agent.agent import run_agent
+    from edge_agent.config import load_config
+
+    return run_agent(load_config(args.config))
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from edge_agent.demo import run_demo
+
+    return run_demo(args.seconds)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.logs import setup
+    from edge_agent.predict import predict_files
+
+    config = load_config(args.config)
+    if args.detector:
+        config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
+    setup(config.log)
+    return predict_files(args.images, config, args.json, args.annotate)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.watch import watch
+
+    mqtt = load_config(args.config).mqtt
+    wanted = {"host": args.host, "port": args.port}
+    return watch(mqtt.model_copy(update={k: v for k, v in wanted.items() if v is not None}), args.device)
+
+
+def _config_check(args: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+
+    load_config(args.file)
+    print(f"{args.file}: good")
+    return 0
+
+
+def _config_schema(args: argparse.Namespace) -> int:
+    import json
+
+    from edge_agent.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))
+    return 0
+
+
+def _fetch_detector(args: argparse.Namespace) -> int:
+    from edge_agent.detectors.yunet_file import fetch_yunet
+
+    print(fetch_yunet(args.to, args.source))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

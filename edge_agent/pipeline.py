@@ -1,0 +1,79 @@
+"""From one frame to the open window: detect, track, judge, crop, classify."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from edge_agent.classifier import Classifier
+from edge_agent.detectors import Detector
+from edge_agent.preprocess import FRAMINGS, crop_face
+from edge_agent.quality import gate
+from edge_agent.tracking import Tracker
+from edge_agent.types import Frame, TrackedFace
+from edge_agent.window import Window
+
+STAGES = ("detect", "track", "crop", "classify", "window")
+Observe = Callable[[str, float], None]
+
+
+class Pipeline:
+    """The stages that look at pixels, in their order; after :meth:`process` returns, none of them is kept.
+
+    Args:
+        detector: finds the faces.
+        classifier: reads them.
+        window: gathers what was read.
+        observe: told the name and the duration in seconds of every stage.
+    """
+
+    def __init__(self, detector: Detector, classifier: Classifier, window: Window, observe: Observe) -> None:
+        self._detector = detector
+        self._classifier = classifier
+        self._window = window
+        self._observe = observe
+        self._framing = FRAMINGS[detector.kind]
+        self._tracker = Tracker()
+
+    def process(self, frame: Frame) -> int:
+        """Read the faces of one frame into the window; returns how many counted."""
+        with self._timed("detect"):
+            faces = self._detector.detect(frame.image)
+        with self._timed("track"):
+            tracked = self._tracker.update(faces, frame.captured_monotonic_s)
+        with self._timed("crop"):
+            kept, weights = self._judge(frame, tracked)
+            size = self._classifier.input_size
+            crops = [crop_face(frame.image, item.face, self._framing, size) for item in kept]
+        if kept:
+            with self._timed("classify"):
+                scores = self._classifier.classify(np.stack(crops))
+            with self._timed("window"):
+                self._window.add(kept, scores, np.array(weights))
+        self._window.count_frame()
+        return len(kept)
+
+    def forget(self) -> None:
+        """Drop all tracks, as a pause does."""
+        self._tracker = Tracker()
+
+    def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> tuple[list[TrackedFace], list[float]]:
+        """The faces that are good enough, and how much each says; the others are counted by reason."""
+        kept, weights = [], []
+        for item in tracked:
+            quality = gate(frame.image, item.face)
+            if quality.reason is not None:
+                self._window.gate(quality.reason)
+                continue
+            kept.append(item)
+            weights.append(quality.weight)
+        return kept, weights
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        started_s = time.perf_counter()
+        yield
+        self._observe(stage, time.perf_counter() - started_s)

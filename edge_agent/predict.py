@@ -1,0 +1,149 @@
+"""Emotions of the faces in pictures that somebody hands in: ``edge-agent predict`` and the page's ``/predict``.
+
+Nothing is kept. These answers are about single pictures that their owner chose; ``privacy.min_people`` is for cameras.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.classifier import Classifier
+from edge_agent.config import Config
+from edge_agent.detectors import load_detector
+from edge_agent.errors import InputError
+from edge_agent.model import load_model
+from edge_agent.pictures import read_picture
+from edge_agent.preprocess import FRAMINGS, crop_face
+from edge_agent.rounding import percentages
+from edge_agent.types import Face
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFace:
+    """One face and what it shows."""
+
+    face: Face
+    probabilities: dict[str, float]
+    """Label to calibrated probability, 0 to 1, four decimals."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The answer about one picture."""
+
+    image: str
+    """Its name, as it was handed in."""
+    detector: str
+    faces: tuple[ReadFace, ...]
+    percentages: dict[str, float] | None
+    """Mean over the faces in percent, one decimal, sums to 100.0; None without a face."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form that README documents."""
+        return {
+            "image": self.image,
+            "detector": self.detector,
+            "faces": [
+                {
+                    "box": [
+                        round(v) for v in (item.face.box.x, item.face.box.y, item.face.box.width, item.face.box.height)
+                    ],
+                    "score": round(item.face.score, 3),
+                    "probabilities": item.probabilities,
+                }
+                for item in self.faces
+            ],
+            "percentages": self.percentages,
+        }
+
+
+class Reader:
+    """Loads detector and model once and reads any number of pictures.
+
+    Raises:
+        DetectorError, ModelError, MissingPackageError: as loading them does.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._detector = load_detector(config.detector)
+        self._classifier = Classifier(
+            load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
+        )
+        self._framing = FRAMINGS[self._detector.kind]
+
+    def read(self, image: NDArray[np.uint8], name: str) -> Prediction:
+        """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer."""
+        faces = self._detector.detect(image)
+        crops = [crop_face(image, face, self._framing, self._classifier.input_size) for face in faces]
+        if not faces:
+            return Prediction(name, self._detector.kind, (), None)
+        scores = self._classifier.classify(np.stack(crops))
+        rows = [
+            {label: round(float(p), 4) for label, p in zip(scores.labels, row, strict=True)}
+            for row in scores.probabilities
+        ]
+        mean = percentages(scores.probabilities.mean(axis=0, dtype=np.float64))
+        return Prediction(
+            name,
+            self._detector.kind,
+            tuple(ReadFace(face, row) for face, row in zip(faces, rows, strict=True)),
+            dict(zip(scores.labels, mean, strict=True)),
+        )
+
+
+def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate_dir: Path | None) -> int:
+    """Read each file and write a line for it; a bad one is a line on standard error and the rest go on.
+
+    Returns:
+        The exit code: 0, or that of :class:`InputError` if any picture could not be read.
+    """
+    reader = Reader(config)
+    bad = 0
+    for number, path in enumerate(paths):
+        try:
+            image = read_picture(path)
+        except InputError as error:
+            print(error, file=sys.stderr)
+            bad += 1
+            continue
+        prediction = reader.read(image, str(path))
+        print(json.dumps(prediction.as_dict()) if as_json else _in_words(prediction), flush=True)
+        if annotate_dir is not None:
+            _annotate(image, prediction, annotate_dir / f"{number:05d}-{path.stem}.jpg")
+    return InputError.exit_code if bad else 0
+
+
+def _in_words(prediction: Prediction) -> str:
+    if prediction.percentages is None:
+        return f"{prediction.image}: no face found ({prediction.detector})"
+    shares = sorted(prediction.percentages.items(), key=lambda item: -item[1])
+    faces = len(prediction.faces)
+    return f"{prediction.image}: {faces} face{'s'[: faces != 1]}: " + ", ".join(f"{k} {v} %" for k, v in shares)
+
+
+def _annotate(image: NDArray[np.uint8], prediction: Prediction, target: Path) -> None:
+    """Write a copy of the picture with a box and the two likeliest emotions at every face."""
+    import cv2
+
+    drawn = image.copy()
+    line = max(1, round(max(drawn.shape[:2]) / 400))
+    for item in prediction.faces:
+        box = item.face.box
+        left, top = round(box.x), round(box.y)
+        cv2.rectangle(drawn, (left, top), (round(box.x + box.width), round(box.y + box.height)), (60, 200, 60), line)
+        best = sorted(item.probabilities.items(), key=lambda pair: -pair[1])[:2]
+        for row, (label, p) in enumerate(reversed(best)):
+            at = left, max(14 * line, top - 6 - row * 16 * line)
+            for colour, width in ((0, 0, 0), 3 * line), ((255, 255, 255), line):
+                cv2.putText(drawn, f"{label} {p:.0%}", at, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * line, colour, width)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(target), drawn):
+        raise InputError(f"{target}: cannot write the annotated picture; is there space and the right to write?")
