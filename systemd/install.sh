@@ -1,0 +1,333 @@
+#!/usr/bin/env bash
+# Installs, upgrades or removes Countenance on Debian 12 or 13, Raspberry Pi OS or JetPack 6. Run it again at any time.
+set -euo pipefail
+shopt -s nullglob
+
+usage() {
+    cat <<'TEXT'
+Usage: sudo systemd/install.sh [OPTIONS]
+
+  --camera KIND         usb, raspberry-pi-csi, jetson or network-camera: what the service may touch (first time: usb)
+  --detector FILE       the YuNet face detector, instead of fetching it
+  --password-file FILE  file that holds the MQTT password; systemd hands it to the service alone
+  --wheels DIR          install from this folder only, without a network (docs/device.md says how to fill it)
+  --kiosk               also show the page full-screen on this machine's display
+  --no-start            install, but start at the next boot only
+  --dry-run             say what would be done, and do nothing
+  --uninstall           remove program and service; configuration and recorded windows stay
+  --uninstall --purge   remove these and the system user too
+  -h, --help            this text
+
+Program: /opt/countenance/VERSION, linked by /opt/countenance/current. Configuration: /etc/countenance/agent.yaml (never
+overwritten). State: /var/lib/countenance. An upgrade that is not ready within a minute is rolled back.
+TEXT
+}
+
+SOURCE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
+readonly SOURCE
+readonly PREFIX=/opt/countenance CONFIG=/etc/countenance STATE=/var/lib/countenance ACCOUNT=countenance
+readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
+readonly DROP_INS=$UNITS/$SERVICE.d COMMAND=/usr/local/bin/edge-agent
+readonly PYTHON=/usr/bin/python3 # the system's: only it sees apt's picamera2
+readonly READY_S=60 SETTLE_S=5 NEEDED_MB=700
+
+CAMERA='' DETECTOR='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN='' UNINSTALL='' PURGE=''
+
+say() { printf '%s\n' "$*"; }
+fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
+# Says each step and does it, unless this is a dry run.
+run() {
+    say "+ $*"
+    [[ -n $DRY_RUN ]] || "$@"
+}
+# As run, writing standard input to a file.
+write() {
+    say "+ write $1"
+    if [[ -n $DRY_RUN ]]; then cat >/dev/null; else cat >"$1"; fi
+}
+
+read_options() {
+    while (($#)); do
+        case $1 in
+            --camera | --detector | --password-file | --wheels)
+                (($# > 1)) || fail "$1 wants a value; see --help"
+                case $1 in
+                    --camera) CAMERA=$2 ;;
+                    --detector) DETECTOR=$2 ;;
+                    --password-file) PASSWORD=$2 ;;
+                    --wheels) WHEELS=$2 ;;
+                esac
+                shift ;;
+            --kiosk) KIOSK_WANTED=yes ;;
+            --no-start) START='' ;;
+            --dry-run) DRY_RUN=yes ;;
+            --uninstall) UNINSTALL=yes ;;
+            --purge) PURGE=yes ;;
+            -h | --help) usage; exit 0 ;;
+            *) fail "unknown option $1; see --help" ;;
+        esac
+        shift
+    done
+}
+
+check_options() {
+    case $CAMERA in
+        '' | usb | raspberry-pi-csi | jetson | network-camera) ;;
+        *) fail "--camera $CAMERA: must be usb, raspberry-pi-csi, jetson or network-camera" ;;
+    esac
+    [[ -z $PURGE || -n $UNINSTALL ]] || fail '--purge goes with --uninstall'
+    [[ -z $DETECTOR || -r $DETECTOR ]] || fail "--detector $DETECTOR: cannot read this file"
+    [[ -z $PASSWORD || -s $PASSWORD ]] || fail "--password-file $PASSWORD: cannot read this file, or it is empty"
+    [[ -z $WHEELS || -n $(compgen -G "$WHEELS/countenance-*.whl") ]] || fail "--wheels $WHEELS: no countenance-*.whl in there"
+}
+
+check_machine() {
+    [[ $EUID -eq 0 || -n $DRY_RUN ]] || fail 'must run as root: sudo systemd/install.sh'
+    [[ -x $PYTHON ]] || fail "$PYTHON is missing: apt-get install python3 python3-venv"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail 'Python 3.10 or newer is needed: use Debian 12 or newer'
+    "$PYTHON" -c 'import sys; sys.exit(sys.maxsize < 2**32)' || fail 'a 64-bit system is needed: there are no 32-bit wheels of the model runtime'
+    local free_mb
+    free_mb=$(df --output=avail -m /opt | tail -n 1)
+    ((free_mb > NEEDED_MB)) || fail "only $free_mb MB free for /opt, $NEEDED_MB needed: make room and run this again"
+}
+
+is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
+
+# Debian packages that the chosen camera and page need, where they are missing.
+install_debian_packages() {
+    local packages=() missing=() package
+    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    case $CAMERA in
+        raspberry-pi-csi) packages+=(python3-picamera2) ;;
+        jetson) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
+    esac
+    [[ -z $KIOSK_WANTED ]] || packages+=(cage chromium)
+    for package in "${packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    [[ -z $WHEELS ]] || fail "without a network first install: ${missing[*]}"
+    run apt-get install -y --no-install-recommends "${missing[@]}" ||
+        fail "apt-get could not install ${missing[*]}; try: apt-get update"
+}
+
+# Version and a digest of what is installed, so that two states of one version never share a folder.
+release_name() {
+    local version digest
+    version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$SOURCE/edge_agent/__init__.py")
+    if [[ -n $WHEELS ]]; then
+        digest=$(cat "$WHEELS"/countenance-*.whl "$SOURCE"/systemd/*.* | sha256sum)
+    else
+        digest=$(cd "$SOURCE" && find edge_agent systemd pyproject.toml -type f -not -name '*.pyc' -print0 | sort -z |
+            xargs -0 sha256sum | sha256sum)
+    fi
+    printf '%s-%s\n' "$version" "${digest:0:8}"
+}
+
+# Where apt's picamera2 is used, apt's numpy must win, for it is compiled against that: pip is held to that very version.
+system_numpy() {
+    is_installed python3-picamera2 || return 0
+    "$PYTHON" -c 'import numpy; print("numpy==" + numpy.__version__)'
+}
+
+# A copy to build from: pip leaves build folders beside the sources, and old ones there would end up in the program.
+stage_sources() {
+    STAGED=$(mktemp -d)
+    trap 'rm -rf "$STAGED"' EXIT
+    cp -r "$SOURCE"/{edge_agent,pyproject.toml,setup.py,README.md} "$STAGED/"
+}
+
+build_release() {
+    local release=$1 options=(--only-binary=:all: --disable-pip-version-check --no-input) what='countenance[kiosk]'
+    if [[ -e $release/.complete ]]; then
+        say "= $release is there already"
+        return
+    fi
+    if [[ -n $WHEELS ]]; then
+        options+=(--no-index --find-links "$WHEELS")
+    else
+        run stage_sources
+        what="${STAGED:-$SOURCE}[kiosk]"
+    fi
+    run rm -rf "$release"
+    run "$PYTHON" -m venv --system-site-packages "$release"
+    system_numpy | write "$release/constraints.txt"
+    run "$release/bin/python" -m pip install -q "${options[@]}" -c "$release/constraints.txt" "$what" || {
+        run rm -rf "$release"
+        fail 'pip could not install the program (see above); nothing was changed. Without a network use --wheels DIR'
+    }
+    run cp -r "$SOURCE/systemd" "$SOURCE/docs" "$SOURCE/configs" "$release/"
+    run touch "$release/.complete"
+}
+
+create_account_and_folders() {
+    getent passwd "$ACCOUNT" >/dev/null ||
+        run useradd --system --user-group --no-create-home --home-dir "$STATE" --shell /usr/sbin/nologin "$ACCOUNT"
+    # The group only: a camera's address in the file may hold a password.
+    run install -d -m 0750 -g "$ACCOUNT" "$CONFIG"
+    run install -d -m 0750 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"
+    if [[ -e $CONFIG/agent.yaml ]]; then
+        say "= $CONFIG/agent.yaml stays as it is"
+    else
+        run install -m 0640 -g "$ACCOUNT" "$(sample_config)" "$CONFIG/agent.yaml"
+    fi
+}
+
+sample_config() {
+    local sample=$SOURCE/configs/${CAMERA:-usb}.yaml
+    [[ -e $sample ]] || sample=$SOURCE/configs/agent.yaml
+    printf '%s\n' "$sample"
+}
+
+install_detector() {
+    local release=$1 from=()
+    if [[ -z $DETECTOR ]] && compgen -G "$STATE/face_detection_yunet_*.onnx" >/dev/null; then
+        say '= the YuNet detector is there already'
+        return
+    fi
+    [[ -z $DETECTOR ]] || from=(--from "$DETECTOR")
+    run "$release/bin/edge-agent" fetch-detector --to "$STATE" "${from[@]}" && return
+    [[ -z $DETECTOR ]] || fail "--detector $DETECTOR: not usable (see above)"
+    say '! Without YuNet faces are found by OpenCV'"'"'s Haar cascade: several times slower, and it misses most faces that are'
+    say '! turned, small or badly lit. Later: sudo edge-agent fetch-detector --to '"$STATE"', or run this with --detector FILE'
+}
+
+# Unit and drop-ins as the release has them; drop-ins chosen earlier are kept and renewed.
+install_units() {
+    local units=$1/systemd name
+    run install -m 0644 "$units/$SERVICE" "$UNITS/$SERVICE"
+    run install -d "$DROP_INS"
+    for name in raspberry-pi-csi jetson network-camera; do
+        if [[ $CAMERA == "$name" || (-z $CAMERA && -e $DROP_INS/40-$name.conf) ]]; then
+            run install -m 0644 "$units/drop-ins/$name.conf" "$DROP_INS/40-$name.conf"
+        else
+            run rm -f "$DROP_INS/40-$name.conf"
+        fi
+    done
+    # Older ones warn of these keys at every start.
+    if (($(systemctl --version | awk 'NR == 1 {print $2}') >= 254)); then
+        run install -m 0644 "$units/drop-ins/backoff.conf" "$DROP_INS/30-backoff.conf"
+    fi
+    if [[ -n $KIOSK_WANTED || -e $UNITS/$KIOSK ]] && [[ -e $units/$KIOSK ]]; then
+        run install -m 0644 "$units/$KIOSK" "$UNITS/$KIOSK"
+    fi
+}
+
+install_password() {
+    [[ -n $PASSWORD ]] || return 0
+    run install -m 0600 "$PASSWORD" "$CONFIG/mqtt_password"
+    write "$DROP_INS/50-password.conf" <<TEXT
+[Service]
+LoadCredential=mqtt_password:$CONFIG/mqtt_password
+TEXT
+}
+
+# Points `current` to a release, in one step.
+switch_to() {
+    run ln -sfn "$1" "$PREFIX/current.new"
+    run mv -T "$PREFIX/current.new" "$PREFIX/current"
+    run ln -sfn "$PREFIX/current/bin/edge-agent" "$COMMAND"
+    install_units "$1"
+}
+
+# Restarts the service and waits until it is ready and stays so; Type=notify makes systemctl wait for READY=1.
+start_service() {
+    run systemctl daemon-reload
+    run timeout "$READY_S" systemctl restart "$SERVICE" || return 1
+    [[ -z $DRY_RUN ]] || return 0
+    local pid
+    pid=$(systemctl show -p MainPID --value "$SERVICE")
+    sleep "$SETTLE_S"
+    systemctl is-active -q "$SERVICE" && [[ $(systemctl show -p MainPID --value "$SERVICE") == "$pid" ]]
+}
+
+activate() {
+    local release=$1 previous
+    previous=$(readlink "$PREFIX/current" || true)
+    switch_to "$release"
+    install_password
+    run systemctl -q enable "$SERVICE"
+    [[ -z $KIOSK_WANTED ]] || run systemctl -q enable "$KIOSK"
+    if [[ ! -d /run/systemd/system || -z $START ]]; then
+        say '= not started: it starts at the next boot'
+        return
+    fi
+    start_service || roll_back "$release" "$previous"
+    run systemctl --no-pager --lines=0 status "$SERVICE"
+}
+
+roll_back() {
+    local release=$1 previous=$2
+    say "! $(basename "$release") did not become ready within $READY_S s. Its last words:"
+    journalctl -u "$SERVICE" -n 15 --no-pager -o cat || true
+    if [[ -z $previous || $previous == "$release" || ! -e $previous/.complete ]]; then
+        fail "there is no other version to go back to; mend what the lines above say (often $CONFIG/agent.yaml), then run this again"
+    fi
+    say "! Going back to $(basename "$previous")"
+    switch_to "$previous"
+    run rm -rf "$release"
+    start_service || fail "the previous version does not start either: see journalctl -u $SERVICE"
+    fail "rolled back: $(basename "$previous") is running again"
+}
+
+# Keeps the running release and the one before it.
+prune() {
+    local running previous=$1 release
+    running=$(readlink "$PREFIX/current" || true)
+    for release in "$PREFIX"/*/; do
+        release=${release%/}
+        [[ -L $release || $release == "$running" || $release == "$previous" ]] || run rm -rf "$release"
+    done
+}
+
+install_all() {
+    local release previous
+    release=$PREFIX/$(release_name)
+    previous=$(readlink "$PREFIX/current" || true)
+    install_debian_packages
+    run install -d "$PREFIX"
+    build_release "$release"
+    create_account_and_folders
+    run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
+        fail "the configuration does not fit this version (see above); nothing was switched: mend $CONFIG/agent.yaml and run this again"
+    install_detector "$release"
+    activate "$release"
+    [[ $previous == "$release" ]] || prune "$previous"
+    say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"
+}
+
+uninstall() {
+    local unit
+    for unit in "$KIOSK" "$SERVICE"; do
+        [[ -e $UNITS/$unit ]] || continue
+        if [[ -d /run/systemd/system ]]; then run systemctl -q disable --now "$unit"; else run systemctl -q disable "$unit"; fi
+        run rm -rf "${UNITS:?}/$unit" "$UNITS/$unit.d"
+    done
+    if [[ -d /run/systemd/system ]]; then
+        run systemctl daemon-reload
+        run systemctl reset-failed "$SERVICE" 2>/dev/null || true # it complains when nothing had failed
+    fi
+    run rm -rf "$PREFIX"
+    run rm -f "$COMMAND"
+    if [[ -z $PURGE ]]; then
+        say "Done. Kept: $CONFIG, $STATE and the user $ACCOUNT; remove them with --uninstall --purge"
+        return
+    fi
+    run rm -rf "$CONFIG" "$STATE"
+    if getent passwd "$ACCOUNT" >/dev/null; then run userdel "$ACCOUNT"; fi
+    say 'Done: nothing is left.'
+}
+
+main() {
+    read_options "$@"
+    check_options
+    if [[ -n $UNINSTALL ]]; then
+        [[ $EUID -eq 0 || -n $DRY_RUN ]] || fail 'must run as root: sudo systemd/install.sh --uninstall'
+        uninstall
+    else
+        check_machine
+        install_all
+    fi
+}
+
+main "$@"
