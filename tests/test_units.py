@@ -84,7 +84,7 @@ def test_the_unit_spares_the_exit_code_of_a_wrong_configuration_and_no_other() -
 
 
 def test_the_unit_lets_the_agent_ask_whether_the_clock_is_synchronised() -> None:
-    """glibc's adjtimex() enters the kernel as clock_adjtime, and ProtectClock= or a plain @system-service refuse both."""
+    """glibc's adjtimex() is the system call clock_adjtime; ProtectClock= and a plain @system-service refuse both."""
     text = SERVICE.read_text()
     assert "ProtectClock" not in re.sub(r"^#.*", "", text, flags=re.MULTILINE)
     assert re.search(r"^SystemCallFilter=adjtimex clock_adjtime$", text, re.MULTILINE)
