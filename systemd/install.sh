@@ -7,7 +7,7 @@ usage() {
     cat <<'TEXT'
 Usage: sudo systemd/install.sh [OPTIONS]
 
-  --camera KIND         usb, raspberry-pi-csi, jetson or network-camera: what the service may touch (first time: usb)
+  --camera KIND         usb-camera, raspberry-pi, jetson or network-camera: what the service may touch (at first: usb-camera)
   --detector FILE       the YuNet face detector, instead of fetching it
   --password-file FILE  file that holds the MQTT password; systemd hands it to the service alone
   --wheels DIR          install from this folder only, without a network (docs/device.md says how to fill it)
@@ -72,8 +72,8 @@ read_options() {
 
 check_options() {
     case $CAMERA in
-        '' | usb | raspberry-pi-csi | jetson | network-camera) ;;
-        *) fail "--camera $CAMERA: must be usb, raspberry-pi-csi, jetson or network-camera" ;;
+        '' | usb-camera | raspberry-pi | jetson | network-camera) ;;
+        *) fail "--camera $CAMERA: must be usb-camera, raspberry-pi, jetson or network-camera" ;;
     esac
     [[ -z $PURGE || -n $UNINSTALL ]] || fail '--purge goes with --uninstall'
     [[ -z $DETECTOR || -r $DETECTOR ]] || fail "--detector $DETECTOR: cannot read this file"
@@ -98,7 +98,7 @@ install_debian_packages() {
     local packages=() missing=() package
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     case $CAMERA in
-        raspberry-pi-csi) packages+=(python3-picamera2) ;;
+        raspberry-pi) packages+=(python3-picamera2) ;;
         jetson) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     esac
     [[ -z $KIOSK_WANTED ]] || packages+=(cage chromium)
@@ -169,14 +169,8 @@ create_account_and_folders() {
     if [[ -e $CONFIG/agent.yaml ]]; then
         say "= $CONFIG/agent.yaml stays as it is"
     else
-        run install -m 0640 -g "$ACCOUNT" "$(sample_config)" "$CONFIG/agent.yaml"
+        run install -m 0640 -g "$ACCOUNT" "$SOURCE/configs/${CAMERA:-usb-camera}.yaml" "$CONFIG/agent.yaml"
     fi
-}
-
-sample_config() {
-    local sample=$SOURCE/configs/${CAMERA:-usb}.yaml
-    [[ -e $sample ]] || sample=$SOURCE/configs/agent.yaml
-    printf '%s\n' "$sample"
 }
 
 install_detector() {
@@ -197,7 +191,7 @@ install_units() {
     local units=$1/systemd name
     run install -m 0644 "$units/$SERVICE" "$UNITS/$SERVICE"
     run install -d "$DROP_INS"
-    for name in raspberry-pi-csi jetson network-camera; do
+    for name in raspberry-pi jetson network-camera; do
         if [[ $CAMERA == "$name" || (-z $CAMERA && -e $DROP_INS/40-$name.conf) ]]; then
             run install -m 0644 "$units/drop-ins/$name.conf" "$DROP_INS/40-$name.conf"
         else

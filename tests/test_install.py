@@ -46,7 +46,7 @@ def test_a_dry_run_names_every_step_and_takes_none() -> None:
     assert installed_paths() == before
 
 
-@pytest.mark.parametrize("camera", ["raspberry-pi-csi", "jetson", "network-camera"])
+@pytest.mark.parametrize("camera", ["raspberry-pi", "jetson", "network-camera"])
 def test_the_camera_chooses_the_drop_in(camera: str) -> None:
     done = install("--dry-run", "--no-start", "--camera", camera)
     installed = re.findall(r"^\+ install .*/40-([\w-]+)\.conf$", done.stdout, re.MULTILINE)
@@ -63,7 +63,7 @@ def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--camera", "polaroid"], "--camera polaroid: must be usb, raspberry-pi-csi, jetson or network-camera"),
+        (["--camera", "polaroid"], "--camera polaroid: must be usb-camera, raspberry-pi, jetson or network-camera"),
         (["--camera"], "--camera wants a value"),
         (["--detector", "/nonexistent"], "--detector /nonexistent: cannot read"),
         (["--password-file", "/dev/null"], "--password-file /dev/null: cannot read this file, or it is empty"),

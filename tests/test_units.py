@@ -10,7 +10,7 @@ import pytest
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 SERVICE = SYSTEMD / "countenance.service"
-DROP_INS = ("raspberry-pi-csi", "jetson", "network-camera", "backoff")
+DROP_INS = ("raspberry-pi", "jetson", "network-camera", "backoff")
 SINCE_254 = ("backoff",)
 
 
@@ -58,7 +58,7 @@ def test_this_verification_would_notice_a_misspelt_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drop_in", "tenths"), [(None, 20), ("raspberry-pi-csi", 20), ("network-camera", 20), ("jetson", 25)]
+    ("drop_in", "tenths"), [(None, 20), ("raspberry-pi", 20), ("network-camera", 20), ("jetson", 25)]
 )
 def test_the_service_is_exposed_at_most_so_much(drop_in: str | None, tenths: int, tmp_path: Path) -> None:
     """Jetson's libraries want devices under changing names, a shared /tmp and code that writes itself."""
