@@ -172,7 +172,7 @@ def _broker() -> Iterator[int]:
         loop.close()
 
 
-async def _started(broker_class: type, settings: dict[str, object]) -> "object":
+async def _started(broker_class: type, settings: dict[str, object]) -> object:
     broker = broker_class(settings)
     await broker.start()
     return broker

@@ -93,7 +93,7 @@ def test_the_environment_overrides_single_keys_and_is_named_in_errors(tmp_path):
     path = write(tmp_path, "mqtt: {host: broker.example, port: 1883}\n")
     config = load_config(path, {"COUNTENANCE_MQTT__PORT": "1884", "COUNTENANCE_MQTT__TLS__ENABLED": "true"})
     assert (config.mqtt.host, config.mqtt.port, config.mqtt.tls.enabled) == ("broker.example", 1884, True)
-    with pytest.raises(ConfigError, match="environment variable COUNTENANCE_MQTT__PORT: mqtt.port: 'x'"):
+    with pytest.raises(ConfigError, match=r"environment variable COUNTENANCE_MQTT__PORT: mqtt\.port: 'x'"):
         load_config(path, {"COUNTENANCE_MQTT__PORT": "x"})
 
 

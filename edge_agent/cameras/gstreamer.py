@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from fractions import Fraction
 
 from edge_agent.cameras.child import ChildCamera, FrameShape, stall_timeout_s
 from edge_agent.config import CameraConfig
@@ -36,6 +37,9 @@ def open_gstreamer(config: CameraConfig) -> ChildCamera:
 
 def _command(config: CameraConfig) -> list[str]:
     caps = f"video/x-raw,format=BGR,width={config.width_px},height={config.height_px}"
-    pace = ["!", "videorate", "!", f"video/x-raw,framerate={round(config.fps * 1000)}/1000"] if config.fps else []
-    convert = ["!", "videoconvert", "!", "videoscale", *pace, "!", caps, "!", "fdsink", "fd=1"]
-    return [PROGRAM, "-q", *shlex.split(str(config.source)), *convert]
+    elements = [*shlex.split(str(config.source)), "!", "videoconvert", "!", "videoscale"]
+    if config.fps:
+        pace = Fraction(config.fps).limit_denominator(1000)
+        elements += ["!", "videorate", "drop-only=true"]  # a pace is a limit: frames are left out, never doubled
+        caps += f",framerate=[0/1,{pace.numerator}/{pace.denominator}]"
+    return [PROGRAM, "-q", *elements, "!", caps, "!", "fdsink", "fd=1"]
