@@ -1,0 +1,238 @@
+"""The store's SQL: one connection to a file, or to memory while the file cannot be written.
+
+Nothing here decides anything; :mod:`edge_agent.store` does. Every method may raise :class:`sqlite3.Error`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import StoreError
+from edge_agent.ranges import Ranges
+from edge_agent.rows import COLUMNS, Run, StoredWindow, from_row
+
+APPLICATION_ID = 0x436E7463
+"""SQLite's magic number that tells our file from a stranger's: "Cntc"."""
+SCHEMA_VERSION = 1
+
+# 256 pages (1 MB) of write-ahead log before they are folded into the file: bounds the log, and longer logs save
+# little, since most pages are written once anyway.
+_PRAGMAS = """
+PRAGMA journal_mode=WAL;
+PRAGMA synchronous=FULL;
+PRAGMA wal_autocheckpoint=256;
+PRAGMA journal_size_limit=1048576;
+PRAGMA cache_size=-1024;
+PRAGMA temp_store=MEMORY;
+"""
+
+_SCHEMA = f"""
+CREATE TABLE runs(id INTEGER PRIMARY KEY, session TEXT NOT NULL, boot_id TEXT NOT NULL, model TEXT NOT NULL,
+    labels TEXT NOT NULL, UNIQUE(session, boot_id, model, labels));
+CREATE TABLE windows(seq INTEGER PRIMARY KEY, run INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+    start_monotonic_s REAL NOT NULL, window_s REAL NOT NULL, clock_synced INTEGER NOT NULL, frames INTEGER NOT NULL,
+    faces INTEGER, people INTEGER, suppressed INTEGER NOT NULL, gated TEXT, shares TEXT, rolling TEXT);
+CREATE INDEX windows_start ON windows(start_ms);
+CREATE TABLE settled(first INTEGER PRIMARY KEY, last INTEGER NOT NULL);
+CREATE TABLE state(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+PRAGMA application_id={APPLICATION_ID};
+PRAGMA user_version={SCHEMA_VERSION};
+"""
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM windows"  # noqa: S608 (constants only)
+_INSERT = f"INSERT INTO windows({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_CHUNK = 500
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether the file's content is broken, rather than the disk full, read-only or busy.
+
+    Python maps SQLITE_CORRUPT and SQLITE_NOTADB to plain DatabaseError and the disk's troubles to OperationalError; a
+    row that cannot be decoded any more is damage too.
+    """
+    return type(error) is sqlite3.DatabaseError or isinstance(error, (ValueError, TypeError, KeyError, IndexError))
+
+
+class Database:
+    """One SQLite connection with our tables; not thread-safe by itself."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open ``path``, making it and its folder if they are missing; None keeps everything in memory.
+
+        Raises:
+            sqlite3.Error, OSError: the file cannot be opened or is damaged.
+            StoreError: it is a database, but not one that this version can use.
+        """
+        self.path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        self._sql = sqlite3.connect(
+            ":memory:" if path is None else path, timeout=5.0, isolation_level=None, check_same_thread=False
+        )
+        self._runs: dict[int, Run] = {}
+        try:
+            self._prepare()
+        except BaseException:
+            self._sql.close()
+            raise
+
+    def _prepare(self) -> None:
+        application, version = self._pragma("application_id"), self._pragma("user_version")
+        empty = not self._one("SELECT count(*) FROM sqlite_master")
+        if not empty and application != APPLICATION_ID:
+            raise StoreError(f"{self.path}: a database of another program; point store.path to a file of its own")
+        if version > SCHEMA_VERSION:
+            raise StoreError(f"{self.path}: written by a newer version of countenance; update, or move the file away")
+        self._sql.executescript(_PRAGMAS)
+        if empty:
+            self._sql.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
+            self._sync_folder()
+        self._one("SELECT count(*) FROM (SELECT 1 FROM windows ORDER BY seq DESC LIMIT 1)")
+
+    def _sync_folder(self) -> None:
+        """A new file survives a power cut only once its folder's entry is on the disk too."""
+        if self.path is None:
+            return
+        folder = os.open(self.path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _one(self, query: str, values: Sequence[Any] = ()) -> Any:
+        return self._sql.execute(query, values).fetchone()[0]
+
+    def _pragma(self, name: str) -> int:
+        return int(self._one(f"PRAGMA {name}"))
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing; on the disk (fdatasync) when it ends."""
+        self._sql.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._sql.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(sqlite3.Error):
+                self._sql.execute("ROLLBACK")
+            self._runs.clear()
+            raise
+
+    def run_id(self, run: Run) -> int:
+        """The row of ``run``, made when it is new."""
+        known = next((number for number, other in self._runs.items() if other == run), None)
+        if known is not None:
+            return known
+        values = (run.session, run.boot_id, run.model, ",".join(run.labels))
+        self._sql.execute("INSERT OR IGNORE INTO runs(session, boot_id, model, labels) VALUES (?, ?, ?, ?)", values)
+        number = int(self._one("SELECT id FROM runs WHERE session=? AND boot_id=? AND model=? AND labels=?", values))
+        self._runs[number] = run
+        return number
+
+    def _run(self, number: int) -> Run:
+        if number not in self._runs:
+            row = self._sql.execute("SELECT session, boot_id, model, labels FROM runs WHERE id=?", (number,)).fetchone()
+            if row is None:
+                raise ValueError(f"run {number} is missing")
+            session, boot_id, model, labels = row
+            self._runs[number] = Run(session, boot_id, model, tuple(labels.split(",")) if labels else ())
+        return self._runs[number]
+
+    def insert(self, row: Sequence[Any]) -> None:
+        """Add one row of :data:`edge_agent.rows.COLUMNS`."""
+        self._sql.execute(_INSERT, row)
+
+    def windows(self, where: str, values: Sequence[Any], limit: int = _CHUNK) -> list[StoredWindow]:
+        """At most ``limit`` windows that match ``where``, which may carry an ORDER BY.
+
+        Raises:
+            ValueError, TypeError, KeyError, IndexError: a row is damaged.
+        """
+        rows = self._sql.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit)).fetchall()
+        return [from_row(row, self._run(row[1])) for row in rows]
+
+    def sums(self, start_ms: int, end_ms: int, bucket_ms: int, count: int) -> list[tuple[Any, ...]]:
+        """Per bucket and labels: (bucket, labels, windows, suppressed, people, people x share for ``count`` labels)."""
+        weighted = ", ".join(f"sum(people * json_extract(shares, '$[0][{i}]'))" for i in range(count))
+        query = (
+            f"SELECT start_ms / ?, labels, count(*), sum(suppressed), sum(people), {weighted} FROM windows "  # noqa: S608
+            "JOIN runs ON runs.id = run WHERE start_ms >= ? AND start_ms < ? GROUP BY 1, 2"
+        )
+        return self._sql.execute(query, (bucket_ms, start_ms, end_ms)).fetchall()
+
+    def label_counts(self) -> list[int]:
+        """How many labels the runs have, without the runs that have none."""
+        rows = self._sql.execute("SELECT DISTINCT labels FROM runs WHERE labels != ''").fetchall()
+        return sorted({labels.count(",") + 1 for (labels,) in rows})
+
+    def bounds(self) -> tuple[int, int, int]:
+        """(lowest seq, highest seq, number of windows); zeros when there are none."""
+        lowest, highest = self._sql.execute(
+            "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM windows"
+        ).fetchone()
+        return lowest, highest, int(self._one("SELECT count(*) FROM windows"))
+
+    def used_bytes(self) -> int:
+        """Size of the pages in use, without the write-ahead log and pages that wait to be used again."""
+        return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
+
+    def oldest(self, count: int) -> list[int]:
+        """The lowest ``count`` numbers."""
+        return [seq for (seq,) in self._sql.execute("SELECT seq FROM windows ORDER BY seq LIMIT ?", (count,))]
+
+    def started_before(self, start_ms: int, limit: int) -> list[int]:
+        """At most ``limit`` numbers of windows that started before."""
+        return [
+            seq
+            for (seq,) in self._sql.execute(
+                "SELECT seq FROM windows WHERE start_ms < ? ORDER BY start_ms LIMIT ?", (start_ms, limit)
+            )
+        ]
+
+    def delete(self, numbers: Iterable[int]) -> None:
+        """Remove these windows."""
+        self._sql.executemany("DELETE FROM windows WHERE seq=?", ((seq,) for seq in numbers))
+
+    def restamp(self, boot_id: str, wall_minus_monotonic_ms: float) -> int:
+        """Give every window of this boot that was stamped by an unsynchronised clock its true start; how many."""
+        runs = [number for (number,) in self._sql.execute("SELECT id FROM runs WHERE boot_id=?", (boot_id,))]
+        marks = ",".join("?" * len(runs))
+        other = self._sql.execute(
+            f"SELECT seq FROM windows WHERE run NOT IN ({marks}) ORDER BY seq DESC LIMIT 1",  # noqa: S608
+            runs,
+        ).fetchone()
+        cursor = self._sql.execute(
+            "UPDATE windows SET start_ms = CAST(round(? + start_monotonic_s * 1000) AS INTEGER), clock_synced = 1 "
+            "WHERE seq > ? AND clock_synced = 0",
+            (wall_minus_monotonic_ms, other[0] if other else -1),
+        )
+        return cursor.rowcount
+
+    def settled(self) -> Ranges:
+        """Numbers that nobody waits for any more."""
+        return Ranges(self._sql.execute("SELECT first, last FROM settled ORDER BY first").fetchall())
+
+    def save_settled(self, settled: Ranges) -> None:
+        """Replace what :meth:`settled` returns."""
+        self._sql.execute("DELETE FROM settled")
+        self._sql.executemany("INSERT INTO settled(first, last) VALUES (?, ?)", list(settled))
+
+    def state(self, name: str) -> str | None:
+        """A value kept by :meth:`set_state`."""
+        row = self._sql.execute("SELECT value FROM state WHERE name=?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def set_state(self, name: str, value: str) -> None:
+        """Keep a small value."""
+        self._sql.execute("INSERT OR REPLACE INTO state(name, value) VALUES (?, ?)", (name, value))
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file, where it can be, and let go of it."""
+        with contextlib.suppress(sqlite3.Error):
+            self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._sql.close()
