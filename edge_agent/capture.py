@@ -23,6 +23,7 @@ SETTLED_AFTER_S = 30.0
 """A camera that ran this long starts again with the shortest wait."""
 
 CameraReport = Callable[[CameraState, str], None]
+Observe = Callable[[str, float], None]
 
 
 class LatestFrame:
@@ -34,11 +35,13 @@ class LatestFrame:
     Args:
         config: the camera.
         report: called from the capture thread when the camera's state changes.
+        observe: told "read" and how many seconds each frame took to come and be turned upright.
     """
 
-    def __init__(self, config: CameraConfig, report: CameraReport) -> None:
+    def __init__(self, config: CameraConfig, report: CameraReport, observe: Observe = lambda *_: None) -> None:
         self._config = config
         self._report = report
+        self._observe = observe
         self._lossless = config.backend == "replay" and config.fps == 0
         self._slot: Frame | None = None
         self._changed = threading.Condition()
@@ -116,13 +119,16 @@ class LatestFrame:
         running = False
         try:
             while not (self._stop.is_set() or self._paused):
+                asked_s = time.monotonic()
                 image = camera.read()
                 if image is None:
                     return False
                 if not running:
                     self._report(CameraState.RUNNING, "")
                     running = True
-                self._put(orient(image, self._config))
+                frame = orient(image, self._config)
+                self._observe("read", time.monotonic() - asked_s)
+                self._put(frame)
             return True
         finally:
             camera.close()

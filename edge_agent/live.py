@@ -37,6 +37,8 @@ class LiveState:
     """The window that was closed last, in this session."""
     seq: int | None = None
     """Its number in the store."""
+    identified_monotonic_s: float | None = None
+    """When somebody last asked this device to show itself."""
 
 
 class Live:

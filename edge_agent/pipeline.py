@@ -16,7 +16,6 @@ from edge_agent.tracking import Tracker
 from edge_agent.types import Frame, TrackedFace
 from edge_agent.window import Window
 
-STAGES = ("detect", "track", "crop", "classify", "window")
 Observe = Callable[[str, float], None]
 
 

@@ -75,6 +75,10 @@ class Window:
         self._people: dict[int, _Person] = {}
         self._gated: Counter[str] = Counter()
 
+    def set_seconds(self, seconds: float) -> None:
+        """Let windows last this long from now on."""
+        self._config = self._config.model_copy(update={"seconds": seconds})
+
     def count_frame(self) -> None:
         """One more frame was looked at, with or without faces."""
         self._frames += 1
