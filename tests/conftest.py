@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import edge_agent  # noqa: F401 (first of all: it bounds what OpenCV decodes, which OpenCV reads when it is imported)
 from tests.broker import Broker, require_mosquitto
 
 

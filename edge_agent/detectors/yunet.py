@@ -14,6 +14,8 @@ from edge_agent.types import Box, Face
 
 NMS_THRESHOLD = 0.3
 MAX_FACES = 5000
+MIN_SIDE = 16
+"""A strip narrower than this holds no face, and OpenCV answers it with boxes at infinity."""
 
 
 class YunetDetector:
@@ -40,6 +42,8 @@ class YunetDetector:
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """See :class:`edge_agent.detectors.Detector`."""
         small, factor = shrink(image, self._longer_side)
+        if min(small.shape[:2]) < MIN_SIDE:
+            return []
         self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(small)  # (n, 15): box, five landmarks, score
         return [] if rows is None else [_face(row, factor) for row in rows.astype(float)]
