@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has seen enough ("| head"); Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except Exception:  # noqa: BLE001 (the outermost boundary: it reports and ends)
+        traceback.print_exc()
+        print("edge-agent: this is a defect of the program; please report the lines above", file=sys.stderr)
+        return 70
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -89,9 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(args: argparse.Namespace) -> int:
     from edge_agent.agent import run_agent
-    from edge_agent.config import load_config
 
-    return run_agent(load_config(args.config))
+    return run_agent(args.config)
 
 
 def _demo(args: argparse.Namespace) -> int:

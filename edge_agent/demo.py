@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from edge_agent.agent import Agent
 from edge_agent.bars import Screen, bars
@@ -172,7 +173,7 @@ def _broker() -> Iterator[int]:
         loop.close()
 
 
-async def _started(broker_class: type, settings: dict[str, object]) -> object:
+async def _started(broker_class: Any, settings: dict[str, object]) -> Any:
     broker = broker_class(settings)
     await broker.start()
     return broker

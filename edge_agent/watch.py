@@ -85,8 +85,8 @@ def _authenticate(client: mqtt.Client, config: MqttConfig) -> None:
     if config.username is not None:
         client.username_pw_set(config.username, password.get_secret_value() if password else None)
     if config.tls.enabled:
-        paths = (config.tls.ca_file, config.tls.cert_file, config.tls.key_file)
-        client.tls_set(*(str(path) if path else None for path in paths))
+        ca, cert, key = (str(p) if p else None for p in (config.tls.ca_file, config.tls.cert_file, config.tls.key_file))
+        client.tls_set(ca, cert, key)
 
 
 def _await_answer(answers: queue.Queue[str | None], config: MqttConfig) -> None:

@@ -1,0 +1,242 @@
+"""The agent: it joins camera, pipeline, store, publisher and page, and keeps them going until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import signal
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from types import FrameType
+
+from edge_agent.capture import LatestFrame
+from edge_agent.classifier import Classifier
+from edge_agent.config import Config, load_config
+from edge_agent.detectors import load_detector
+from edge_agent.errors import CountenanceError
+from edge_agent.health import Health
+from edge_agent.live import CameraState, Live
+from edge_agent.logs import setup
+from edge_agent.model import load_model
+from edge_agent.pipeline import Pipeline
+from edge_agent.prevalence import ShareEstimator
+from edge_agent.privacy import ACKNOWLEDGE_USE
+from edge_agent.services import start_services
+from edge_agent.store import open_store
+from edge_agent.systemd import Notifier
+from edge_agent.window import Window
+
+log = logging.getLogger(__name__)
+
+TURN_S = 0.2
+"""Longest wait for a frame, so that windows close and the watchdog is fed while the camera is away."""
+
+
+def run_agent(path: Path | None) -> int:
+    """``edge-agent run``: work until SIGTERM or SIGINT, or until a replay that does not loop is over.
+
+    SIGHUP, like the MQTT command ``reload``, reads the configuration again; a wrong one is reported and not taken.
+
+    Returns:
+        0.
+    """
+    stop = threading.Event()
+    while not stop.is_set():
+        config = load_config(path)
+        setup(config.log)
+        agent = Agent(config, reload=lambda: load_config(path))
+        _on_signals(stop, agent)
+        if not agent.run(stop):
+            break
+        log.info("reloading")
+    return 0
+
+
+def _on_signals(stop: threading.Event, agent: Agent) -> None:
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        log.info("stopping", extra={"signal": signal.Signals(number).name})
+        stop.set()
+
+    def ask_to_reload(_number: int, _frame: FrameType | None) -> None:
+        try:
+            agent.reload()
+        except CountenanceError as error:
+            log.error("configuration not taken, the old one goes on: %s", error)
+
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+    signal.signal(signal.SIGHUP, ask_to_reload)
+
+
+class Agent:
+    """Everything is loaded and checked here, so that a wrong setting is an error before anything starts.
+
+    Camera and broker may be absent: they are waited for while the agent runs. The methods ``pause``, ``resume``,
+    ``reload``, ``identify`` and ``set_window`` may be called from any thread; the loop carries them out.
+
+    Args:
+        config: the configuration.
+        reload: reads it again and raises ConfigError if it is wrong now.
+
+    Raises:
+        CountenanceError: ConfigError, ModelError, DetectorError, StoreError or MissingPackageError, as the parts do.
+    """
+
+    def __init__(self, config: Config, reload: Callable[[], object] = lambda: None) -> None:
+        self.config = config
+        self.session = secrets.token_hex(8)
+        self.live = Live()
+        self.health = Health()
+        self._notifier = Notifier()
+        self._read_config_again = reload
+        self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._reloading = False
+        self.classifier = Classifier(
+            load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
+        )
+        self.classifier.self_test()
+        info = self.classifier.model.info
+        self.model_id = f"{info.name}@{info.sha256[:12]}"
+        self.detector = load_detector(config.detector)
+        self.store = open_store(config.store, self.session, self.model_id)
+        estimator = ShareEstimator(self.classifier.labels, self.classifier.head.prior)
+        self._window = Window(config.window, config.privacy, estimator)
+        self._pipeline = Pipeline(self.detector, self.classifier, self._window, self.health.observe)
+        self._capture = LatestFrame(config.camera, self._camera_changed, self.health.observe)
+
+    def run(self, stop: threading.Event) -> bool:
+        """Work until ``stop`` is set, a film is over, or a reload was asked for (then the answer is True).
+
+        Raises:
+            CountenanceError: a replay's file cannot be read, or a camera's package is missing.
+        """
+        with ExitStack() as stack:
+            stack.callback(self.store.close)
+            self._wake_publisher = start_services(self, stack)
+            stack.callback(self._capture.stop)
+            self._capture.start()
+            if self.store.paused:
+                self._set_paused(True)
+            self._say_ready()
+            try:
+                self._loop(stop)
+            finally:
+                self._notifier.stopping()
+                self._close_window()
+        if self._capture.failure is not None:
+            raise self._capture.failure
+        return self._reloading
+
+    # -- the loop -----------------------------------------------------------------------------------------------
+
+    def _loop(self, stop: threading.Event) -> None:
+        while not (stop.is_set() or self._reloading or self._capture.ended):
+            frame = self._capture.get(TURN_S)
+            if frame is not None:
+                self._pipeline.process(frame)
+                self.health.count("frames_processed")
+                self.health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
+            self._carry_out_requests()
+            if self._window.due(time.monotonic()):
+                self._close_window()
+            # Here, and only here: a detector or a model that hangs never comes back to this line.
+            self._notifier.watchdog()
+            self._notifier.status(self._status())
+
+    def _close_window(self) -> None:
+        if self.live.state.paused:
+            return
+        stored = self.store.append(self._window.close(time.monotonic()))
+        self.health.total("frames_captured", self._capture.captured)
+        self.health.total("frames_dropped.slow", self._capture.dropped)
+        self.live.update(report=stored.report, seq=stored.seq)
+        self._wake_publisher()
+
+    def _carry_out_requests(self) -> None:
+        while not self._requests.empty():
+            self._requests.get()()
+
+    # -- what others may ask for (any thread) -------------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Close the camera and publish no windows until :meth:`resume`; survives a restart."""
+        self.store.paused = True
+        self._requests.put(lambda: self._set_paused(True))
+
+    def resume(self) -> None:
+        """End a pause."""
+        self.store.paused = False
+        self._requests.put(lambda: self._set_paused(False))
+
+    def reload(self) -> None:
+        """Read the configuration again and start over with it.
+
+        Raises:
+            ConfigError: it is wrong now; the agent goes on with the old one.
+        """
+        self._read_config_again()
+        self._reloading = True
+
+    def identify(self) -> None:
+        """Let the device show itself: a line in the log and a sign on the page."""
+        log.info("identify: this is %s (%s)", self.config.device.name, self.config.device.id)
+        self.live.update(identified_monotonic_s=time.monotonic())
+
+    def set_window(self, seconds: float) -> None:
+        """Close the window now and make the next ones this long, until the agent is restarted."""
+        self._requests.put(lambda: self._set_window(seconds))
+
+    def _set_paused(self, paused: bool) -> None:
+        if paused == self.live.state.paused:
+            return
+        self._capture.pause(paused)
+        self._pipeline.forget()
+        self._window.restart(time.monotonic())
+        self.live.update(paused=paused)
+        log.info("paused" if paused else "resumed")
+        self._wake_publisher()
+
+    def _set_window(self, seconds: float) -> None:
+        self._close_window()
+        self._window.set_seconds(seconds)
+        log.info("window set", extra={"seconds": seconds})
+
+    # -- telling ------------------------------------------------------------------------------------------------
+
+    def _camera_changed(self, state: CameraState, detail: str) -> None:
+        if state is not self.live.state.camera:
+            log.info("camera %s", state.value, extra={"detail": detail} if detail else {})
+        self.live.update(camera=state, camera_detail=detail)
+
+    def _say_ready(self) -> None:
+        if not self.config.privacy.acknowledged_use:
+            log.warning(ACKNOWLEDGE_USE)
+        log.info(
+            "ready",
+            extra={
+                "device": self.config.device.id,
+                "session": self.session,
+                "detector": self.detector.kind,
+                "model": self.model_id,
+                "runtime": self.classifier.runtime_name,
+                "camera": self.config.camera.backend,
+                "store": "memory" if self.store.in_memory else str(self.config.store.path),
+            },
+        )
+        self._notifier.ready(self._status())
+
+    def _status(self) -> str:
+        """One line for ``systemctl status``."""
+        state = self.live.state
+        if state.paused:
+            return "paused"
+        parts = [f"camera {state.camera.value}" + (f" ({state.camera_detail})" if state.camera_detail else "")]
+        if state.report is not None and state.report.frames:
+            parts.append(f"{state.report.frames / max(state.report.window_s, 0.1):.0f} frames/s")
+        if self.store.in_memory:
+            parts.append(f"windows in memory only: {self.store.reason}")
+        return ", ".join(parts)
