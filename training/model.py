@@ -41,7 +41,7 @@ def multiply_adds(model: keras.Model) -> int:
 
 
 def _residual(x: keras.KerasTensor, width: int, stride: int) -> keras.KerasTensor:
-    """The basic block of He et al. 2015 (its last scale starts at 1: starting at 0 learns slower in runs this short)."""
+    """The basic block of He et al. 2015 (the last scale starts at 1: 0 learns slower in runs this short)."""
     y = layers.ReLU(6)(_convolution(x, width, 3, stride))
     y = _convolution(y, width, 3, 1)
     if stride != 1 or x.shape[-1] != width:

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> dict[str, NDArray[np.float32]]:
-    """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, each seeing an image and its mirror.
+    """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, images and mirror images.
 
     Raises InputError where a run has no finished model.
     """

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from edge_agent.errors import InputError
 from training import checkpoint
+from training.averaging import averaged
 from training.batches import Batches
 from training.data import Division, Faces, Source, divide, load
 from training.losses import distilled, soft_cross_entropy
@@ -52,7 +53,7 @@ def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path]) -> kera
             epochs=recipe.epochs,
             shuffle=False,  # Batches shuffles
             verbose=0,
-            callbacks=[_EndOfEpoch(division.selection, run, history), _tensorboard(run), _Progress(recipe.epochs)],
+            callbacks=[_EndOfEpoch(division, run, history), _tensorboard(run), _Progress(recipe.epochs)],
         )
     return keras.saving.load_model(run / "model.keras", compile=False)
 
@@ -83,9 +84,9 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
 class _EndOfEpoch(keras.callbacks.Callback):
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
-    def __init__(self, selection: Faces, run: Path, history: list[dict[str, Any]]) -> None:
+    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]]) -> None:
         super().__init__()
-        self._selection, self._run, self._history = selection, run, history
+        self._division, self._run, self._history = division, run, history
         self._began = datetime.now(timezone.utc)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -93,13 +94,11 @@ class _EndOfEpoch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
-        weights = self.model.get_weights()
-        self.model.optimizer.finalize_variable_values(self.model.trainable_variables)  # the averages
-        logs.update(score(self.model, self._selection))
-        temporary = self._run / "model.new.keras"
-        self.model.save(temporary)
-        temporary.replace(self._run / "model.keras")
-        self.model.set_weights(weights)
+        with averaged(self.model, self._division.training.images):
+            logs.update(score(self.model, self._division.selection))
+            temporary = self._run / "model.new.keras"
+            self.model.save(temporary, include_optimizer=False)
+            temporary.replace(self._run / "model.keras")
         seconds = (datetime.now(timezone.utc) - self._began).total_seconds()
         row = {"epoch": epoch + 1, "seconds": round(seconds, 1)} | {k: round(float(v), 5) for k, v in logs.items()}
         self._history.append(row)

@@ -1,0 +1,77 @@
+"""From a picture and a face to what the classifier sees: one definition for the device, training and benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.types import Box, Face
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a detector's box becomes the square that is cut out."""
+
+    scale: float
+    """Side of the square, as a multiple of the box's longer side."""
+    shift_y: float
+    """How far the square's centre lies below the box's, as a share of the square's side; negative is up."""
+
+
+FRAMINGS: Mapping[str, Framing] = MappingProxyType(
+    {
+        # FER-2013's faces were cut by an OpenCV cascade; other detectors draw tighter or looser boxes.
+        # The values are those of benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip.
+        "yunet": Framing(scale=1.15, shift_y=-0.05),
+        "haar": Framing(scale=1.0, shift_y=0.0),
+        "whole_frame": Framing(scale=1.0, shift_y=0.0),
+    }
+)
+
+
+def crop_face(
+    image: NDArray[np.uint8], face: Face, framing: Framing, size: tuple[int, int] = (48, 48)
+) -> NDArray[np.uint8]:
+    """Cut a face out of a picture, in grey.
+
+    Args:
+        image: BGR of shape (height, width, 3) or grey of shape (height, width).
+        face: where it is; the box may reach beyond the picture, whose border is then repeated.
+        framing: of the detector that found it.
+        size: (height, width) of the result.
+
+    Returns:
+        Grey pixels of shape (height, width, 1).
+    """
+    import cv2
+
+    left, top, side = _square(face.box, framing)
+    height, width = image.shape[:2]
+    x0, x1 = _span(left, side, width)
+    y0, y1 = _span(top, side, height)
+    part = image[y0:y1, x0:x1]
+    grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY) if part.ndim == 3 else part
+    missing = [max(0, gap) for gap in (y0 - top, top + side - y1, x0 - left, left + side - x1)]
+    if any(missing):
+        grey = cv2.copyMakeBorder(grey, *missing, borderType=cv2.BORDER_REPLICATE)
+    # Averaging keeps what a shrunken face has; enlarging needs a slope between pixels instead.
+    method = cv2.INTER_AREA if side > size[0] else cv2.INTER_LINEAR
+    resized: NDArray[np.uint8] = cv2.resize(grey, (size[1], size[0]), interpolation=method)
+    return resized[:, :, None]
+
+
+def _square(box: Box, framing: Framing) -> tuple[int, int, int]:
+    """(left, top, side) in whole pixels."""
+    side = max(1, round(max(box.width, box.height) * framing.scale))
+    x, y = box.centre
+    return round(x - side / 2), round(y + side * (framing.shift_y - 0.5)), side
+
+
+def _span(start: int, length: int, limit: int) -> tuple[int, int]:
+    """The part of start .. start + length inside of 0 .. limit; the nearest pixel where there is none."""
+    first = min(max(start, 0), limit - 1)
+    return first, max(first + 1, min(start + length, limit))

@@ -1,0 +1,90 @@
+"""The interpreter of .tflite files: three packages carry the same one, and only this place looks for them."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import MissingPackageError, ModelError
+
+log = logging.getLogger(__name__)
+
+RuntimeChoice = Literal["auto", "litert", "tflite"]
+
+_MODULES = {
+    "litert": "ai_edge_litert.interpreter",
+    "tflite": "tflite_runtime.interpreter",
+    "tensorflow": "tensorflow.lite",
+}
+# litert first: it runs int8 through XNNPACK, the last tflite-runtime does not.
+_TRIED: dict[str, tuple[str, ...]] = {
+    "auto": ("litert", "tflite", "tensorflow"),
+    "litert": ("litert",),
+    "tflite": ("tflite",),
+}
+_INSTALL = {
+    "auto": "pip install ai-edge-litert",
+    "litert": "pip install ai-edge-litert",
+    "tflite": "pip install tflite-runtime 'numpy<2' (it exists up to Python 3.11)",
+}
+
+
+class Interpreter(Protocol):
+    """What the three packages' interpreters have in common, as far as we use it."""
+
+    def allocate_tensors(self) -> None:
+        """Make room for the tensors; needed before anything else."""
+
+    def get_input_details(self) -> list[dict[str, Any]]:
+        """Index, shape, dtype and quantization of the inputs."""
+
+    def get_output_details(self) -> list[dict[str, Any]]:
+        """Index, shape, dtype and quantization of the outputs."""
+
+    def set_tensor(self, index: int, value: NDArray[Any]) -> None:
+        """Copy a value in."""
+
+    def invoke(self) -> None:
+        """Run the model once."""
+
+    def get_tensor(self, index: int) -> NDArray[Any]:
+        """Copy a value out."""
+
+    def get_signature_runner(self) -> Any:
+        """The model under the names that its author gave to inputs and outputs."""
+
+
+def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: int = 1) -> tuple[str, Interpreter]:
+    """The name of the runtime that was found, and its interpreter of a .tflite file's content.
+
+    Raises:
+        MissingPackageError: the runtime, or any with ``auto``, is not installed.
+        ModelError: the interpreter refuses the model.
+    """
+    name, module = _find(choice)
+    try:
+        interpreter: Interpreter = module.Interpreter(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{name} refuses the model: {str(error).splitlines()[0]}") from error
+    log.info("model runs in %s with %d thread(s)", name, threads)
+    return name, interpreter
+
+
+def _find(choice: RuntimeChoice) -> tuple[str, Any]:
+    for name in _TRIED[choice]:
+        try:
+            module = importlib.import_module(_MODULES[name])
+        except ImportError as error:
+            log.debug("%s is not here: %s", name, error)
+            continue
+        if name == "tflite" and int(np.__version__.split(".")[0]) >= 2:
+            # It imports, and then its first Interpreter dies.
+            raise MissingPackageError(f"tflite-runtime needs numpy 1, not {np.__version__}: pip install 'numpy<2'")
+        return name, module
+    asked = "no interpreter for the model" if choice == "auto" else f"runtime {choice!r}, which model.runtime names,"
+    raise MissingPackageError(f"{asked} is not installed: {_INSTALL[choice]}")

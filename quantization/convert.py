@@ -1,0 +1,97 @@
+"""``convert``: a trained Keras model to a full-int8 .tflite file, and a float one to compare it with."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import InputError
+from edge_agent.runtime import open_interpreter
+from training.checkpoint import write_atomically
+from training.data import Faces
+
+log = logging.getLogger(__name__)
+
+PER_CLASS = 80
+"""Images of each emotion in the representative set: 560 in all; more changed nothing."""
+INT8, FLOAT, FACTS = "int8.tflite", "float.tflite", "convert.json"
+
+
+def convert(run: Path, training: Faces, seed: int) -> Path:
+    """Write ``int8.tflite``, ``float.tflite`` and ``convert.json`` into the run folder; returns the int8 file.
+
+    Raises InputError where the run has no model yet.
+    """
+    if not (run / "model.keras").is_file():
+        raise InputError(f"{run}: no model.keras in it; run: python -m training fit")
+    with TemporaryDirectory() as saved:
+        _export(run / "model.keras", saved)
+        return _convert_saved(saved, run, training, seed)
+
+
+def _export(model: Path, folder: str) -> None:
+    """Keras' file to TensorFlow's own format, with a batch of one image: a size that never changes."""
+    import keras
+
+    loaded = keras.saving.load_model(model, compile=False)
+    signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
+    loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
+
+
+def _convert_saved(saved: str, run: Path, training: Faces, seed: int) -> Path:
+    import tensorflow as tf
+
+    write_atomically(run / FLOAT, _converter(saved).convert())
+    chosen = representative(training, seed)
+    converter = _converter(saved)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: _one_by_one(training.images[chosen])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    content: bytes = converter.convert()
+    write_atomically(run / INT8, content)
+    facts = {
+        "outputs": _output_numbers(content),
+        "representative_images": len(chosen),
+        "seed": seed,
+        "tensorflow": tf.__version__,
+    }
+    write_atomically(run / FACTS, json.dumps(facts, indent=1).encode())
+    log.info("%s: %d bytes", run / INT8, len(content))
+    return run / INT8
+
+
+def representative(training: Faces, seed: int) -> NDArray[np.int64]:
+    """Rows of Training that set the ranges: the same number of every emotion, as far as there are any."""
+    rng = np.random.default_rng(seed)
+    rows = [rng.permutation(np.flatnonzero(training.labels == label))[:PER_CLASS] for label in range(7)]
+    return np.sort(np.concatenate(rows))
+
+
+def _converter(saved: str) -> Any:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_saved_model(saved)
+    # Per-channel dense layers need FULLY_CONNECTED version 12, which the last tflite-runtime does not know.
+    converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    return converter
+
+
+def _one_by_one(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
+    for image in images:
+        yield [image[None, :, :, None].astype(np.float32)]
+
+
+def _output_numbers(content: bytes) -> dict[str, int]:
+    """Which output tensor is which head's: the converter orders them as it likes, the file's signature knows."""
+    _, interpreter = open_interpreter(content)
+    by_tensor = {output["index"]: number for number, output in enumerate(interpreter.get_output_details())}
+    named = interpreter.get_signature_runner().get_output_details()
+    return {head: by_tensor[output["index"]] for head, output in named.items()}

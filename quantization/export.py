@@ -1,0 +1,156 @@
+"""``export``: calibrate and measure a run's int8 file, and write it with its .json where the device looks for it."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.classifier import Classifier
+from edge_agent.errors import InputError
+from edge_agent.model import Head, Input, Model, ModelInfo, SelfTest
+from quantization.answers import ask_classifier
+from quantization.calibration import Calibration, cross_fitted, fit
+from quantization.convert import FACTS, INT8
+from training.checkpoint import write_atomically
+from training.data import EMOTIONS, PUBLIC, SIDE, TRAINING, Faces, halves
+from training.metrics import accuracy, calibration_error, confusion, macro_f1
+
+log = logging.getLogger(__name__)
+
+RUNTIMES = ("litert", "tflite")
+SELF_TEST_EMOTIONS = ("happy", "surprise", "angry")
+SELF_TEST_TOLERANCE = 4
+"""Steps: one runtime's answers agree bit for bit on x86-64 and aarch64, but its next release may round otherwise."""
+
+
+def export(run: Path, to: Path, faces: Faces, split_seed: int, default_head: str) -> ModelInfo:
+    """Write ``to`` (.tflite) and the .json beside it.
+
+    The calibration is fitted on the calibration half of PublicTest; figures are of all of PublicTest, through the
+    code that the device runs. Raises InputError where ``convert`` has not been run, MissingPackageError where a
+    runtime is missing: the self-test needs the answers of both.
+    """
+    public, training = faces[faces.splits == PUBLIC], faces[faces.splits == TRAINING]
+    model = Model(to, _uncalibrated(run, to, default_head), (run / INT8).read_bytes())
+    logits = ask_classifier(Classifier(model, "litert"), public.images)
+    parts = halves(public.labels, split_seed)
+    heads = {}
+    for name, labels in (("fer2013", public.labels), ("ferplus", public.majority())):
+        heads[name] = _head(model.info.heads[name].output, logits[name], labels, parts)
+        log.info("%s: %s", name, heads[name].figures)
+    info = model.info.model_copy(update={"heads": heads, "self_test": self_test(model, training)})
+    write_atomically(to, model.content)
+    write_atomically(to.with_suffix(".json"), _readable(info).encode())
+    return info
+
+
+def self_test(model: Model, training: Faces) -> SelfTest:
+    """What both runtimes answer to the mean faces of a few emotions: no person's picture, but like one."""
+    means = [training.images[training.labels == EMOTIONS.index(e)].mean(axis=0) for e in SELF_TEST_EMOTIONS]
+    # Averaging takes the contrast out; spread it again over all grey levels.
+    crops = np.stack([np.interp(m, (m.min(), m.max()), (0, 255)).round().astype(np.uint8) for m in means])[..., None]
+    outputs = {
+        runtime: {head: rows.astype(int).tolist() for head, rows in Classifier(model, runtime).raw(crops).items()}
+        for runtime in RUNTIMES
+    }
+    return SelfTest(
+        crops=base64.b64encode(crops.tobytes()).decode(), tolerance=SELF_TEST_TOLERANCE, outputs=outputs
+    )
+
+
+def _head(
+    output: int,
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+) -> Head:
+    """Calibrate on the second half and measure on both; rows labelled -1 (no votes) are left out."""
+    known = labels >= 0
+    first, second = (part[known[part]] for part in parts)
+    scaling = fit(logits[second], labels[second])
+    place = np.cumsum(known) - 1  # of a row among the known ones
+    crossed = cross_fitted(logits[known], labels[known], (place[first], place[second]))
+    counts = confusion(labels[known], scaling.posteriors(logits[known]).argmax(1), len(EMOTIONS))
+    figures = {
+        "accuracy": accuracy(counts),
+        "accuracy_selection": float((scaling.posteriors(logits[first]).argmax(1) == labels[first]).mean()),
+        "accuracy_uncalibrated": float((logits[known].argmax(1) == labels[known]).mean()),
+        "macro_f1": macro_f1(counts),
+        "calibration_error_cross_fitted": calibration_error(labels[known], crossed),
+        "images": float(known.sum()),
+    }
+    return _described(output, scaling, labels[second], counts, figures)
+
+
+def _described(
+    output: int, scaling: Calibration, fitted: NDArray[np.int64], counts: NDArray[np.int64], figures: dict[str, float]
+) -> Head:
+    n = len(EMOTIONS)
+    return Head(
+        output=output,
+        temperature=round(scaling.temperature, 5),
+        bias=tuple(round(b, 5) for b in scaling.bias),
+        prior=tuple((np.bincount(fitted, minlength=n) / len(fitted)).round(6).tolist()),
+        confusion=tuple(tuple(row) for row in counts.tolist()),
+        figures={name: round(value, 4) for name, value in figures.items()},
+    )
+
+
+def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
+    """The description of a run's int8 file before anything was measured."""
+    content, facts, history = _read(run / INT8), _read_json(run / FACTS), _read_json(run / "history.json")
+    n = len(EMOTIONS)
+    head = {"temperature": 1.0, "bias": (0,) * n, "prior": (1 / n,) * n, "confusion": ((0,) * n,) * n, "figures": {}}
+    return ModelInfo(
+        name=to.stem,
+        labels=EMOTIONS,
+        input=Input(height=SIDE, width=SIDE, colour="grey"),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        default_head=default_head,
+        heads={name: Head(output=facts["outputs"][name], **head) for name in ("fer2013", "ferplus")},
+        self_test=SelfTest(crops="", tolerance=0, outputs={}),
+        provenance={
+            "exported": datetime.now(timezone.utc).date().isoformat(),
+            "training": _read_json(run / "run.json") | {"epochs": len(history)},
+            "conversion": {key: value for key, value in facts.items() if key != "outputs"},
+        },
+    )
+
+
+def _readable(info: ModelInfo) -> str:
+    """JSON with the innermost lists on one line, as a person would write a matrix."""
+    text = json.dumps(info.model_dump(mode="json"), indent=1)
+    lines: list[str] = []
+    for line in text.splitlines():
+        stripped = line.strip()
+        inside = bool(lines) and lines[-1].rstrip().endswith(("[", ","))
+        number = stripped.rstrip(",").lstrip("-").replace(".", "", 1).replace("e-", "", 1).isdigit()
+        if (number and inside and "[" in lines[-1]) or (stripped.startswith("]") and _open_number_list(lines)):
+            lines[-1] += (" " if lines[-1].endswith(",") else "") + stripped
+        else:
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _open_number_list(lines: list[str]) -> bool:
+    return bool(lines) and "[" in lines[-1] and not lines[-1].rstrip().endswith(("[", "],"))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; run first: python -m quantization convert {path.parent}") from error
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(_read(path))
