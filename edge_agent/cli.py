@@ -89,7 +89,27 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, without internet")
     fetch.add_argument("--to", type=Path, metavar="DIR", help="folder to put it into")
     fetch.set_defaults(run=_fetch_detector)
+
+    doctor = commands.add_parser("doctor", help="check camera, model, broker and machine, and say how to mend them")
+    doctor.add_argument("-c", "--config", type=Path, metavar="FILE")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor.set_defaults(run=_doctor)
+
+    bench = commands.add_parser("bench", help="time each stage on this device")
+    bench.add_argument("-c", "--config", type=Path, metavar="FILE")
+    bench.add_argument("--threads", type=_numbers, default=(1, 2, 4), metavar="N,N", help="default: 1,2,4")
+    bench.add_argument("--faces", type=int, default=1, metavar="N", help="faces in every picture; default: 1")
+    bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    bench.set_defaults(run=_bench)
     return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """``1,2,4`` as numbers of at least 1; argparse reports a ValueError as a wrong command line."""
+    numbers = tuple(int(part) for part in text.split(","))
+    if min(numbers) < 1:
+        raise ValueError(text)
+    return numbers
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -146,6 +166,27 @@ def _fetch_detector(args: argparse.Namespace) -> int:
     from edge_agent.detectors.yunet_file import fetch_yunet
 
     print(fetch_yunet(args.to, args.source))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from edge_agent import doctor
+    from edge_agent.config import load_config
+    from edge_agent.logs import setup
+
+    config = load_config(args.config)
+    setup(config.log.model_copy(update={"level": "error"}))  # warnings are the doctor's own lines
+    return doctor.report(doctor.run(config), args.json, lambda text: print(text, flush=True))
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import json
+
+    from edge_agent import bench
+    from edge_agent.config import load_config
+
+    done = bench.run(load_config(args.config), args.threads, args.faces)
+    print(json.dumps(done.as_dict(), indent=2) if args.json else done)
     return 0
 
 

@@ -1,0 +1,228 @@
+"""``edge-agent bench``: how long each stage takes on this device, and the frame rate to expect.
+
+The stages are the agent's own, in its own loop. The camera is left out: it works in a process of its own, beside them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent import __version__
+from edge_agent.classifier import Classifier
+from edge_agent.config import Config
+from edge_agent.detectors import Detector, DetectorKind, load_detector
+from edge_agent.model import load_model
+from edge_agent.pipeline import Pipeline
+from edge_agent.prevalence import ShareEstimator
+from edge_agent.types import Box, Face, Frame
+from edge_agent.window import Window
+
+THREADS = (1, 2, 4)
+STAGES = ("detect", "track", "crop", "classify", "window")
+FRAMES = 100
+WARM_UP_FRAMES = 10
+CPU_MODEL_FILES = (Path("/proc/device-tree/model"), Path("/proc/cpuinfo"))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The figures of one number of threads."""
+
+    threads: int
+    stages_ms: dict[str, tuple[float, float]]
+    """Stage to median and 95th percentile of one frame, milliseconds."""
+    frame_ms: tuple[float, float]
+    """All stages together."""
+
+    @property
+    def frames_per_s(self) -> float:
+        """What the median frame allows; a slower camera sets the pace instead."""
+        return 1000.0 / self.frame_ms[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What was measured, where and on what."""
+
+    machine: dict[str, Any]
+    setting: dict[str, Any]
+    rows: tuple[Row, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form that docs/device.md documents."""
+        return {
+            "machine": self.machine,
+            "setting": self.setting,
+            "rows": [
+                {
+                    "threads": row.threads,
+                    "frames_per_s": round(row.frames_per_s, 1),
+                    "frame_ms": _pair(row.frame_ms),
+                    "stages_ms": {name: _pair(times) for name, times in row.stages_ms.items()},
+                }
+                for row in self.rows
+            ],
+        }
+
+    def __str__(self) -> str:
+        """A table in Markdown; milliseconds are the median and, in brackets, the 95th percentile."""
+        machine, setting = self.machine, self.setting
+        heads = ("threads", *(f"{name} ms" for name in STAGES), "frame ms", "frames/s")
+        lines = [
+            f"{machine['model']}, {machine['cores']} cores, {machine['date']}; countenance {machine['countenance']}",
+            f"{setting['detector']} at {setting['detector_size']}, {setting['model']} in {setting['runtime']}, picture "
+            f"{setting['picture']}, {setting['faces']} face(s), {setting['frames']} frames",
+            "",
+            f"| {' | '.join(heads)} |",
+            f"|{'---:|' * len(heads)}",
+        ]
+        for row in self.rows:
+            times = [f"{p50:.2f} ({p95:.2f})" for p50, p95 in (*row.stages_ms.values(), row.frame_ms)]
+            lines.append(f"| {row.threads} | {' | '.join(times)} | {row.frames_per_s:.1f} |")
+        return "\n".join(lines)
+
+
+def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames: int = FRAMES) -> Bench:
+    """Measure the pipeline of this configuration with each number of threads.
+
+    The detector looks at a textured picture of the camera's size; ``faces`` faces are then put where it found whatever
+    it found, so that the stages behind it have the same work on every device.
+
+    Raises:
+        DetectorError, ModelError, MissingPackageError: as loading them does.
+    """
+    rows, picture = [], _texture(config.camera.height_px, config.camera.width_px)
+    detector = _Placed(load_detector(config.detector), _place(faces, *picture.shape[:2]))
+    for count in threads:
+        classifier = _classifier(config, count)
+        with _opencv_threads(count):
+            rows.append(_measure(config, detector, classifier, picture, count, frames))
+    setting = {
+        "detector": detector.kind,
+        "detector_size": config.detector.size,
+        "model": classifier.model.info.name,
+        "runtime": classifier.runtime_name,
+        "picture": f"{config.camera.width_px}x{config.camera.height_px}",
+        "faces": faces,
+        "frames": frames,
+    }
+    return Bench(_machine(), setting, tuple(rows))
+
+
+class _Placed:
+    """The real detector, whose time counts and whose faces do not."""
+
+    def __init__(self, detector: Detector, faces: list[Face]) -> None:
+        self.kind: DetectorKind = detector.kind
+        self._detector = detector
+        self._faces = faces
+
+    def detect(self, image: NDArray[np.uint8]) -> list[Face]:
+        self._detector.detect(image)
+        return self._faces
+
+
+def _measure(
+    config: Config, detector: Detector, classifier: Classifier, picture: NDArray[np.uint8], threads: int, frames: int
+) -> Row:
+    times: dict[str, list[float]] = defaultdict(list)
+    estimator = ShareEstimator(classifier.labels, classifier.head.prior)
+    window = Window(config.window, config.privacy, estimator)
+    pipeline = Pipeline(detector, classifier, window, lambda stage, seconds: times[stage].append(seconds * 1000))
+    totals = []
+    for index in range(WARM_UP_FRAMES + frames):
+        started_s = time.perf_counter()
+        pipeline.process(Frame(picture, time.monotonic(), index))
+        totals.append((time.perf_counter() - started_s) * 1000)
+    stages = {name: _quantiles(times[name][WARM_UP_FRAMES:]) for name in STAGES}
+    return Row(threads, stages, _quantiles(totals[WARM_UP_FRAMES:]))
+
+
+def _classifier(config: Config, threads: int) -> Classifier:
+    return Classifier(load_model(config.model.path), config.model.runtime, threads, config.model.labels)
+
+
+@contextmanager
+def _opencv_threads(count: int) -> Iterator[None]:
+    """Let OpenCV, which the detector runs in, use as many threads as the model."""
+    import cv2
+
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(count)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _texture(height: int, width: int) -> NDArray[np.uint8]:
+    """A picture with detail at every scale, the same everywhere: smoothed noise. Shape (height, width, 3)."""
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    scales = [cv2.GaussianBlur(noise, (0, 0), sigma) for sigma in (1.0, 4.0)]
+    mixed = np.mean([cv2.normalize(scale, None, 0, 255, cv2.NORM_MINMAX) for scale in scales], axis=0)
+    return np.asarray(mixed, np.uint8)
+
+
+def _place(faces: int, height: int, width: int) -> list[Face]:
+    """Faces side by side, a quarter of the picture's height each, as a camera over a screen sees them."""
+    side, placed = height / 4, []
+    for number in range(faces):
+        x, y = (number + 0.5) * width / faces - side / 2, height / 2 - side / 2
+        points = tuple((x + u * side, y + v * side) for u, v in _LANDMARKS)
+        placed.append(Face(Box(x, y, side, side), 0.9, points))
+    return placed
+
+
+_LANDMARKS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.78), (0.65, 0.78))
+"""Where a face that looks at the camera has its eyes, nose and mouth, in fractions of its box."""
+
+
+def _quantiles(times_ms: list[float]) -> tuple[float, float]:
+    p50, p95 = np.percentile(times_ms, (50, 95))
+    return float(p50), float(p95)
+
+
+def _pair(times: tuple[float, float]) -> dict[str, float]:
+    return {"p50": round(times[0], 3), "p95": round(times[1], 3)}
+
+
+def _machine() -> dict[str, Any]:
+    import cv2
+
+    return {
+        "model": _machine_model(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "opencv": cv2.__version__,
+        "countenance": __version__,
+        "date": datetime.now(timezone.utc).date().isoformat(),
+    }
+
+
+def _machine_model() -> str:
+    """The board's name where the firmware tells it, else the processor's."""
+    for path in CPU_MODEL_FILES:
+        if not path.is_file():
+            continue
+        text = path.read_text(errors="replace").rstrip("\0\n")
+        if path.name == "model":
+            return text
+        names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()

@@ -1,0 +1,98 @@
+"""What the machine must give: room, rights, a clock, and cool air."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_agent.clock import kernel_clock_synchronised
+from edge_agent.config import Config
+from edge_agent.doctor.check import Check, failed, ok, warning
+
+ACCOUNT = "countenance"
+"""The user that the service runs as."""
+LITTLE_MB = 100
+"""Below this much free space next to nothing can be stored."""
+CAMERA_GROUP = "video"
+
+
+def examine_disk(config: Config) -> Iterable[Check]:
+    """Is there room for as many windows as the store may keep?"""
+    folder = _existing(config.store.path.parent)
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    used_mb = config.store.path.stat().st_size / 1e6 if config.store.path.is_file() else 0.0
+    detail = f"{free_mb:.0f} MB free at {folder}, the store takes up to {config.store.max_mb:.0f} MB"
+    if free_mb < LITTLE_MB:
+        yield failed("disk", detail, "make room: sudo apt clean; sudo journalctl --vacuum-size=50M")
+    elif free_mb < config.store.max_mb - used_mb:
+        yield warning("disk", detail, "make room, or lower store.max_mb")
+    else:
+        yield ok("disk", detail)
+
+
+def examine_permissions(config: Config) -> Iterable[Check]:
+    """May the service's user write the store and read the cameras? As root that user is asked, else the caller is."""
+    account = _account()
+    folder = _existing(config.store.path.parent)
+    shown = account or f"user {os.geteuid()}"
+    if _is_read_only(folder):
+        yield warning("permissions", f"{folder} is mounted read-only: windows live in memory", "see docs/device.md")
+    elif not _may(account, "-w", folder):
+        yield failed(
+            "permissions", f"{shown} may not write {folder}", f"sudo chown {shown} {folder}, or set store.path"
+        )
+    else:
+        yield ok("permissions", f"{shown} may write {folder}")
+    if config.camera.backend in ("opencv", "picamera2"):
+        yield from _camera_nodes(account, shown)
+
+
+def _camera_nodes(account: str | None, shown: str) -> Iterable[Check]:
+    barred = [node for node in sorted(Path("/dev").glob("video*")) if not _may(account, "-r", node)]
+    if barred:
+        names = ", ".join(map(str, barred))
+        yield failed("permissions", f"{shown} may not read {names}", f"sudo usermod -aG {CAMERA_GROUP} {shown}")
+
+
+def examine_clock(_config: Config) -> Iterable[Check]:
+    """Does the clock follow a reference? Windows carry whether it did; TLS needs it roughly right."""
+    if kernel_clock_synchronised():
+        yield ok("clock", "synchronised")
+        return
+    fix = "timedatectl set-ntp true; without a network fit a clock module, or accept windows marked as unsynchronised"
+    yield warning("clock", "not synchronised: times may be wrong, and TLS may refuse the broker", fix)
+
+
+def _account() -> str | None:
+    """The service's user, if we are root and may become it."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam(ACCOUNT).pw_name
+    except KeyError:
+        return None
+
+
+def _may(account: str | None, right: str, path: Path) -> bool:
+    """``test -w path`` as the account, with its groups and without root's power to do anything."""
+    if account is None:
+        return os.access(path, os.W_OK if right == "-w" else os.R_OK)
+    gid = pwd.getpwnam(account).pw_gid
+    groups = os.getgrouplist(account, gid)
+    done = subprocess.run(["test", right, str(path)], user=account, group=gid, extra_groups=groups)
+    return done.returncode == 0
+
+
+def _is_read_only(folder: Path) -> bool:
+    return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there."""
+    while not folder.exists():
+        folder = folder.parent
+    return folder

@@ -1,0 +1,65 @@
+"""Conflicts of packages that ``pip check`` does not see, each of which has cost somebody a day."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
+
+from edge_agent import __version__
+from edge_agent.config import Config
+from edge_agent.doctor.check import Check, failed, ok, warning
+
+OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+VersionOf = Callable[[str], str | None]
+"""Package name to its version, None when it is not installed."""
+
+
+def installed_version(package: str) -> str | None:
+    """The installed version of a distribution, or None."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def examine(config: Config, version_of: VersionOf = installed_version) -> Iterable[Check]:
+    """Report each conflict, or one line that there is none."""
+    found = [*_opencv(version_of), *_numpy(version_of), *_picamera2(config), *_kiosk(config)]
+    if found:
+        yield from found
+        return
+    names = ("numpy", "opencv-python-headless", "ai-edge-litert", "tflite-runtime", "paho-mqtt")
+    listed = ", ".join(f"{name} {version}" for name in names if (version := version_of(name)))
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield ok("packages", f"countenance {__version__} on Python {python} with {listed}")
+
+
+def _opencv(version_of: VersionOf) -> Iterator[Check]:
+    """All four install into the one folder ``cv2`` and overwrite each other there."""
+    present = [name for name in OPENCV if version_of(name)]
+    if len(present) > 1:
+        others = " ".join(name for name in present if name != "opencv-python-headless")
+        fix = f"pip uninstall -y {others} && pip install --force-reinstall --no-deps opencv-python-headless"
+        yield failed("packages", f"{' and '.join(present)} overwrite each other", fix)
+
+
+def _numpy(version_of: VersionOf) -> Iterator[Check]:
+    """tflite-runtime 2.14 was built for numpy 1 and says so nowhere: its import works, its first interpreter dies."""
+    numpy = version_of("numpy") or "0"
+    if version_of("tflite-runtime") and not version_of("ai-edge-litert") and int(numpy.split(".")[0]) >= 2:
+        yield failed("packages", f"tflite-runtime dies with numpy {numpy}", "pip install 'numpy<2', or ai-edge-litert")
+
+
+def _picamera2(config: Config) -> Iterator[Check]:
+    if config.camera.backend == "picamera2" and importlib.util.find_spec("picamera2") is None:
+        fix = "sudo apt install python3-picamera2, in an environment with --system-site-packages"
+        yield failed("packages", "picamera2 is not installed", fix)
+
+
+def _kiosk(config: Config) -> Iterator[Check]:
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if config.kiosk.enabled and missing:
+        yield warning("packages", f"the page needs {' and '.join(missing)}", "pip install 'countenance[kiosk]'")

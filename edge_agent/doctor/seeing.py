@@ -1,0 +1,55 @@
+"""Do the model and the detector work on this machine?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from edge_agent.config import Config
+from edge_agent.doctor.check import Check, ok, warning
+
+REPEATS = 10
+
+
+def examine_model(config: Config) -> Iterable[Check]:
+    """Load the model, compare its answers to the stored ones, and time it."""
+    from edge_agent.classifier import Classifier
+    from edge_agent.model import load_model
+
+    model = load_model(config.model.path)
+    classifier = Classifier(model, config.model.runtime, config.model.threads, config.model.labels)
+    classifier.self_test()
+    crops = model.self_test_crops()[:1]
+    milliseconds = _milliseconds(lambda: classifier.classify(crops))
+    detail = f"{model.info.name} in {classifier.runtime_name} passed its self-test, {milliseconds:.1f} ms a face"
+    yield ok("model", f"{detail} with {config.model.threads} thread(s)")
+
+
+def examine_detector(config: Config) -> Iterable[Check]:
+    """Load the face detector and time it on an empty picture of the camera's size."""
+    from edge_agent.detectors import load_detector
+
+    detector = load_detector(config.detector)
+    picture = np.full((config.camera.height_px, config.camera.width_px, 3), 127, np.uint8)
+    milliseconds = _milliseconds(lambda: detector.detect(picture))
+    detail = f"{detector.kind}, {milliseconds:.1f} ms a picture of {config.camera.width_px}x{config.camera.height_px}"
+    if detector.kind == "haar" and config.detector.kind == "auto":
+        yield warning("detector", f"{detail}: it misses most faces that are turned, small or badly lit", _FETCH)
+        return
+    yield ok("detector", detail)
+
+
+_FETCH = "get YuNet with: sudo edge-agent fetch-detector --to /var/lib/countenance"
+
+
+def _milliseconds(call: Callable[[], object]) -> float:
+    """The median of a few calls after a first one that warms up."""
+    call()
+    durations = []
+    for _ in range(REPEATS):
+        started_s = time.perf_counter()
+        call()
+        durations.append(time.perf_counter() - started_s)
+    return float(np.median(durations)) * 1000

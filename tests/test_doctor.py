@@ -1,0 +1,292 @@
+"""Each check is made to find the trouble it is there for; cameras are replays, the broker is a real mosquitto."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from edge_agent import doctor
+from edge_agent.cli import main
+from edge_agent.config import Config
+from edge_agent.doctor import broker as broker_checks
+from edge_agent.doctor import camera, machine, packages
+from edge_agent.doctor.check import Check, Status, failed, ok, warning
+from edge_agent.errors import CameraError
+from tests.broker import Broker, Subscriber, free_port
+
+
+def config_of(**sections: Any) -> Config:
+    return Config.model_validate({"device": {"id": "porch"}, **sections})
+
+
+def statuses(checks: list[Check]) -> dict[str, str]:
+    return {check.name: check.status.value for check in checks}
+
+
+def picture(folder: Path, mean: float, spread: float) -> Path:
+    noise = np.random.default_rng(1).normal(mean, spread, (120, 160, 3)).clip(0, 255).astype(np.uint8)
+    path = folder / "picture.png"
+    cv2.imwrite(str(path), noise)
+    return path
+
+
+# -- the report ---------------------------------------------------------------------------------------------------
+
+
+def test_a_line_says_status_name_detail_and_fix() -> None:
+    assert str(warning("disk", "12 MB free", "make room")) == "warning  disk         12 MB free -> make room"
+    assert str(ok("clock", "synchronised")) == "ok       clock        synchronised"
+
+
+def test_only_a_failed_check_fails_the_command() -> None:
+    lines: list[str] = []
+    assert doctor.report([ok("a", "fine"), warning("b", "so so", "mend")], False, lines.append) == 0
+    assert doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], False, lines.append) == 1
+    assert len(lines) == 4
+
+
+def test_json_is_one_object() -> None:
+    lines: list[str] = []
+    doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], True, lines.append)
+    assert json.loads("".join(lines)) == {
+        "ok": False,
+        "checks": [
+            {"name": "a", "status": "ok", "detail": "fine", "fix": None},
+            {"name": "b", "status": "failed", "detail": "bad", "fix": "mend"},
+        ],
+    }
+
+
+def test_one_broken_part_does_not_hide_the_others_and_no_password_is_shown() -> None:
+    def gone(_config: Config) -> Iterator[Check]:
+        raise CameraError("opencv camera rtsp://me:hunter2@cam: cannot open the stream; check address")
+
+    def defect(_config: Config) -> Iterator[Check]:
+        raise ZeroDivisionError("division by zero")
+
+    def well(_config: Config) -> list[Check]:
+        return [ok("well", "fine")]
+
+    checks = list(doctor.run(config_of(), [("camera", gone), ("odd", defect), ("well", well)]))
+    assert statuses(checks) == {"camera": "failed", "odd": "failed", "well": "ok"}
+    assert checks[0].detail == "opencv camera rtsp://me:***@cam: cannot open the stream"
+    assert checks[0].fix == "check address"
+    assert "ZeroDivisionError" in checks[1].detail
+
+
+# -- the camera ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera, "WARM_UP_S", 0.1)
+    monkeypatch.setattr(camera, "MEASURE_S", 0.5)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_the_frame_rate_is_measured(tmp_path: Path) -> None:
+    source = str(picture(tmp_path, 120, 40))
+    checks = list(camera.examine(config_of(camera={"backend": "replay", "source": source, "fps": 20})))
+    assert statuses(checks) == {"camera": "ok", "frame rate": "ok", "exposure": "ok"}
+    assert "160x120" in checks[0].detail
+    assert float(checks[1].detail.split()[0]) == pytest.approx(20, rel=0.2)
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_camera_slower_than_asked_is_a_warning() -> None:
+    sample = camera.Sample(frames_per_s=6.0, last=np.zeros((2, 2, 3), np.uint8))
+    check = camera._rate(config_of(camera={"fps": 15}).camera, sample)
+    assert check.status is Status.WARNING
+    assert check.detail.startswith("6.0 frames a second of the 15")
+
+
+@pytest.mark.usefixtures("_quick")
+def test_a_film_that_ends_at_once_is_too_short_to_tell(tmp_path: Path) -> None:
+    source = str(picture(tmp_path, 120, 40))
+    checks = list(camera.examine(config_of(camera={"backend": "replay", "source": source, "loop": False})))
+    assert statuses(checks)["frame rate"] == "warning"
+
+
+@pytest.mark.parametrize(
+    ("mean", "spread", "status", "word"),
+    [
+        (120, 40, "ok", "brightness"),
+        (15, 10, "warning", "too dark"),
+        (245, 20, "warning", "washed out"),
+        (90, 0, "failed", "empty picture"),
+    ],
+)
+def test_the_light_is_judged(mean: float, spread: float, status: str, word: str, tmp_path: Path) -> None:
+    check = camera.exposure(cv2.imread(str(picture(tmp_path, mean, spread))))
+    assert check.status.value == status
+    assert word in check.detail
+
+
+def test_a_camera_that_is_not_there_fails_with_its_own_words() -> None:
+    checks = list(doctor.run(config_of(camera={"source": "/dev/video-none"}), [("camera", camera.examine)]))
+    assert statuses(checks) == {"camera": "failed"}
+    assert "/dev/video-none does not exist" in checks[0].detail
+    assert "ls /dev/v4l/by-id" in checks[0].fix
+
+
+# -- the broker ---------------------------------------------------------------------------------------------------
+
+
+def test_a_good_broker_is_asked_four_things_and_keeps_nothing(broker: Broker) -> None:
+    config = config_of(mqtt={"port": broker.port})
+    with Subscriber(broker.port, "countenance/porch/#") as subscriber:
+        checks = list(broker_checks.examine(config))
+        (message,) = subscriber.wait_for("/doctor")
+    assert list(statuses(checks)) == ["broker name", "broker link", "broker login", "broker publish"]
+    assert {check.status for check in checks} == {Status.OK}
+    assert message.json == {"doctor": "hello"}
+    with Subscriber(broker.port, "countenance/#") as late:
+        list(broker_checks.examine(config))
+        assert not any(message.retain for message in late.wait_for("/doctor"))
+
+
+def test_a_running_agent_is_not_thrown_out(broker: Broker) -> None:
+    """A second client of the same id would take over the agent's session."""
+    list(broker_checks.examine(config_of(mqtt={"port": broker.port})))
+    assert " as countenance-porch " not in broker.log()
+    assert "countenance-porch-doctor" in broker.log()
+
+
+def test_an_unknown_name_stops_at_the_first_step() -> None:
+    checks = list(broker_checks.examine(config_of(mqtt={"host": "no-such-host.invalid"})))
+    assert statuses(checks) == {"broker name": "failed"}
+
+
+def test_a_broker_that_is_down_stops_at_the_second_step() -> None:
+    checks = list(broker_checks.examine(config_of(mqtt={"port": free_port()})))
+    assert statuses(checks) == {"broker name": "ok", "broker link": "failed"}
+    assert "refused" in checks[1].detail
+
+
+def test_a_wrong_password_is_named_as_such(tmp_path: Path, broker: Broker) -> None:
+    broker.extra = "allow_anonymous false"
+    broker.restart()
+    secret = tmp_path / "password"
+    secret.write_text("hunter2")
+    mqtt = {"port": broker.port, "username": "porch", "password_file": str(secret)}
+    checks = list(broker_checks.examine(config_of(mqtt=mqtt)))
+    assert statuses(checks)["broker login"] == "failed"
+    assert "Not authorized" in checks[-1].detail
+    assert not any("hunter2" in str(check) for check in checks)
+
+
+def test_a_user_who_may_not_publish_is_told_so(tmp_path: Path, broker: Broker) -> None:
+    rules = tmp_path / "acl"
+    rules.write_text("topic read #\n")
+    broker.extra = f"allow_anonymous true\nacl_file {rules}"
+    broker.restart()
+    checks = list(broker_checks.examine(config_of(mqtt={"port": broker.port})))
+    assert statuses(checks)["broker publish"] == "failed"
+    assert "countenance/porch/#" in checks[-1].fix
+
+
+def test_a_broker_that_hangs_up_is_a_failed_login() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+
+        def hang_up() -> None:
+            server.settimeout(5)
+            for _ in range(3):
+                server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        checks = list(broker_checks.examine(config_of(mqtt={"port": port})))
+        thread.join()
+    assert statuses(checks)["broker login"] == "failed"
+
+
+def test_without_mqtt_there_is_nothing_to_check() -> None:
+    (check,) = broker_checks.examine(config_of(mqtt={"enabled": False}))
+    assert check.status is Status.OK
+
+
+# -- the machine --------------------------------------------------------------------------------------------------
+
+
+def test_room_for_the_store_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "windows.sqlite"
+    (check,) = machine.examine_disk(config_of(store={"path": str(path)}))
+    assert check.status is Status.OK
+    (check,) = machine.examine_disk(config_of(store={"path": str(path), "max_mb": 1_000_000}))
+    assert check.status is Status.WARNING
+    assert "store.max_mb" in check.fix
+
+
+def test_a_folder_that_may_not_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The service's user is played by ``nobody``, who owns no folder."""
+    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    if machine._account() is None:
+        pytest.skip("needs root, to become another user")
+    checks = list(machine.examine_permissions(config_of(store={"path": "/root/windows.sqlite"})))
+    assert checks[0].status is Status.FAILED
+    assert checks[0].detail == "nobody may not write /root"
+
+
+def test_a_folder_of_ones_own_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "ACCOUNT", "no-such-user")
+    config = config_of(store={"path": str(tmp_path / "w.sqlite")}, camera={"backend": "replay"})
+    assert statuses(list(machine.examine_permissions(config))) == {"permissions": "ok"}
+
+
+@pytest.mark.parametrize(("synchronised", "status"), [(True, "ok"), (False, "warning")])
+def test_the_clock_is_judged(synchronised: bool, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "kernel_clock_synchronised", lambda: synchronised)
+    assert statuses(list(machine.examine_clock(config_of()))) == {"clock": status}
+
+
+# -- the packages -------------------------------------------------------------------------------------------------
+
+
+def test_this_environment_has_no_conflict() -> None:
+    (check,) = packages.examine(config_of())
+    assert check.status is Status.OK, check
+    assert "numpy" in check.detail
+
+
+@pytest.mark.parametrize(
+    ("installed", "word"),
+    [
+        ({"opencv-python": "4.11.0", "opencv-python-headless": "4.11.0"}, "overwrite each other"),
+        ({"tflite-runtime": "2.14.0", "numpy": "2.0.1"}, "tflite-runtime dies with numpy 2.0.1"),
+    ],
+)
+def test_a_known_conflict_is_found(installed: dict[str, str], word: str) -> None:
+    (check,) = packages.examine(config_of(), installed.get)
+    assert check.status is Status.FAILED
+    assert word in check.detail
+
+
+def test_litert_beside_tflite_runtime_and_numpy_2_is_no_conflict() -> None:
+    installed = {"tflite-runtime": "2.14.0", "ai-edge-litert": "2.1.0", "numpy": "2.0.1"}
+    (check,) = packages.examine(config_of(), installed.get)
+    assert check.status is Status.OK
+
+
+def test_a_missing_picamera2_is_named_with_its_apt_command() -> None:
+    (check,) = packages.examine(config_of(camera={"backend": "picamera2"}))
+    assert check.status is Status.FAILED
+    assert "apt install python3-picamera2" in check.fix
+
+
+# -- the command --------------------------------------------------------------------------------------------------
+
+
+def test_the_command_prints_json_and_exits_by_what_it_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "agent.yaml"
+    file.write_text("camera: {source: /dev/video-none}\nmqtt: {enabled: false}\n")
+    assert main(["doctor", "-c", str(file), "--json"]) == 1
+    found = {check["name"]: check["status"] for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["camera"] == "failed"
+    assert {"packages", "model", "detector", "broker", "disk", "permissions", "clock"} <= set(found)
