@@ -125,7 +125,8 @@ class Agent:
             try:
                 self._loop(stop)
             finally:
-                self._notifier.stopping()
+                if not self._reloading:  # STOPPING=1 would make systemd wait for the end of this process
+                    self._notifier.stopping()
                 self._close_window()
         if self._capture.failure is not None:
             raise self._capture.failure
