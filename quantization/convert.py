@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
 from edge_agent.runtime import open_interpreter
-from training.checkpoint import write_atomically
 from training.data import Faces
+from training.files import write_atomically
 
 log = logging.getLogger(__name__)
 

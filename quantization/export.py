@@ -19,8 +19,8 @@ from edge_agent.model import Head, Input, Model, ModelInfo, SelfTest
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, cross_fitted, fit
 from quantization.convert import FACTS, INT8
-from training.checkpoint import write_atomically
 from training.data import EMOTIONS, PUBLIC, SIDE, TRAINING, Faces, halves
+from training.files import write_atomically
 from training.metrics import accuracy, calibration_error, confusion, macro_f1
 
 log = logging.getLogger(__name__)
@@ -61,9 +61,7 @@ def self_test(model: Model, training: Faces) -> SelfTest:
         runtime: {head: rows.astype(int).tolist() for head, rows in Classifier(model, runtime).raw(crops).items()}
         for runtime in RUNTIMES
     }
-    return SelfTest(
-        crops=base64.b64encode(crops.tobytes()).decode(), tolerance=SELF_TEST_TOLERANCE, outputs=outputs
-    )
+    return SelfTest(crops=base64.b64encode(crops.tobytes()).decode(), tolerance=SELF_TEST_TOLERANCE, outputs=outputs)
 
 
 def _head(
@@ -149,7 +147,9 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; run first: python -m quantization convert {path.parent}") from error
+        raise InputError(
+            f"{path}: {error.strerror}; run first: python -m quantization convert {path.parent}"
+        ) from error
 
 
 def _read_json(path: Path) -> Any:

@@ -51,9 +51,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     shared = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
-    parser.add_argument(
-        "--data", type=Path, default=shared, help="fer2013.csv[.gz|.xz|.zip] or a folder (%(default)s)"
-    )
+    parser.add_argument("--data", type=Path, default=shared, help="fer2013.csv[.gz|.xz|.zip] or a folder (%(default)s)")
     parser.add_argument("--votes", type=Path, help="fer2013new.csv (default: the one beside the data)")
 
 

@@ -14,7 +14,7 @@ _BATCH, _BATCHES = 256, 12
 
 @contextmanager
 def averaged(model: keras.Model, images: NDArray[np.uint8]) -> Iterator[None]:
-    """Within this block the model has its averaged weights; afterwards it has again those that training goes on with."""
+    """Within this block the model has its averaged weights, after it again those that training goes on with."""
     weights = model.get_weights()
     model.optimizer.finalize_variable_values(model.trainable_variables)
     refresh_statistics(model, images)

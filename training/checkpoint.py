@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,28 +11,16 @@ import keras
 import numpy as np
 
 from edge_agent.errors import InputError
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Either the old file or the new one is there, even if the power fails in between."""
-    temporary = path.with_name(path.name + ".new")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+from training.files import write_atomically
 
 
 def save(path: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
     """Weights, dropout's random state, the optimizer with its averages, and the history of the finished epochs."""
     variables = [*model.variables, *model.optimizer.variables]
     arrays = {f"v{i:04d}": keras.ops.convert_to_numpy(v.value) for i, v in enumerate(variables)}
-    temporary = path.with_suffix(".new.npz")
-    with temporary.open("wb") as file:
-        np.savez(file, history=np.array(json.dumps(history)), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    buffer = io.BytesIO()
+    np.savez(buffer, history=np.array(json.dumps(history)), **arrays)
+    write_atomically(path, buffer.getvalue())
 
 
 def restore(path: Path, model: keras.Model) -> list[dict[str, Any]]:

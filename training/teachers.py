@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
 from training.data import Faces
+from training.files import write_atomically
+from training.metrics import softmax
 from training.model import HEADS
 
 log = logging.getLogger(__name__)
@@ -36,13 +39,8 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
         for view in (images, images[:, :, ::-1]):
             logits = teacher.predict(view, batch_size=256, verbose=0)
             for head in HEADS:
-                total[head] += _softmax(logits[head] / temperature) / (2 * len(runs))
-    np.savez(kept.with_suffix(".new.npz"), **total)
-    kept.with_suffix(".new.npz").replace(kept)
+                total[head] += (softmax(logits[head] / temperature) / (2 * len(runs))).astype(np.float32)
+    buffer = io.BytesIO()
+    np.savez(buffer, **total)
+    write_atomically(kept, buffer.getvalue())
     return total
-
-
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    shares: NDArray[np.float32] = powers / powers.sum(1, keepdims=True)
-    return shares

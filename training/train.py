@@ -22,6 +22,7 @@ from training import checkpoint
 from training.averaging import averaged
 from training.batches import Batches
 from training.data import Division, Faces, Source, divide, load
+from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
 from training.model import HEADS, build, multiply_adds
 from training.recipe import Recipe
@@ -103,7 +104,7 @@ class _EndOfEpoch(keras.callbacks.Callback):
         row = {"epoch": epoch + 1, "seconds": round(seconds, 1)} | {k: round(float(v), 5) for k, v in logs.items()}
         self._history.append(row)
         checkpoint.save(self._run / "checkpoint.npz", self.model, self._history)
-        checkpoint.write_atomically(self._run / "history.json", json.dumps(self._history, indent=1).encode())
+        write_atomically(self._run / "history.json", json.dumps(self._history, indent=1).encode())
         log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
 
 
@@ -155,7 +156,7 @@ def _same_recipe(path: Path, recipe: Recipe) -> None:
     """Write the recipe into the folder, or check that it is the one there."""
     plain = recipe.model_dump(mode="json")
     if not path.is_file():
-        checkpoint.write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
+        write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
     elif Recipe.model_validate(yaml.safe_load(path.read_text())) != recipe:
         raise InputError(f"{path}: this run folder was begun with another recipe; name another one with --run")
 
@@ -179,7 +180,7 @@ def _describe(
         "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
     if not (run / "run.json").is_file():
-        checkpoint.write_atomically(run / "run.json", json.dumps(facts, indent=1).encode())
+        write_atomically(run / "run.json", json.dumps(facts, indent=1).encode())
 
 
 def _versions() -> dict[str, str]:

@@ -1,0 +1,128 @@
+"""``python -m quantization``: convert a run's model to int8, export it for the device, measure what it is worth."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.errors import CountenanceError
+from edge_agent.model import MODELS
+from training.data import PUBLIC, SPLITS, Faces, divide, find_source, load
+
+SPLIT_SEED = 2013
+"""As in the recipes: the halves of PublicTest must be the ones that ``fit`` chose on."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code of errors.py's table."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        options.command(options)
+    except CountenanceError as error:
+        print(f"quantization: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from quantization.convert import convert
+
+    training = divide(_faces(options), SPLIT_SEED).training
+    convert(options.run, training, SPLIT_SEED)
+
+
+def _layers(options: argparse.Namespace) -> None:
+    from quantization.layers import layer_errors
+
+    layer_errors(options.run, divide(_faces(options), SPLIT_SEED).training, SPLIT_SEED, print)
+
+
+def _export(options: argparse.Namespace) -> None:
+    from quantization.export import export
+
+    export(options.run, options.to, _faces(options), SPLIT_SEED, options.default_head)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from quantization import evaluate
+
+    faces = _faces(options)
+    faces = faces[faces.splits == options.split]
+    if options.compare:
+        evaluate.compare(*options.compare, faces, options.runtime, print)
+    elif options.agreement:
+        evaluate.agreement(options.model, faces, print)
+    else:
+        evaluate.evaluate(options.model, faces, options.runtime, SPLIT_SEED, options.dump, print)
+
+
+def _same(options: argparse.Namespace) -> None:
+    from quantization.evaluate import compare_top_labels
+
+    compare_top_labels(options.first, options.second, print)
+
+
+def _faces(options: argparse.Namespace) -> Faces:
+    return load(find_source(options.data, options.votes))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m quantization", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    convert = _command(commands, "convert", _convert, "write int8.tflite and float.tflite into a run folder")
+    convert.add_argument("run", type=Path)
+
+    layers = _command(commands, "layers", _layers, "a table of the layers by their quantization error")
+    layers.add_argument("run", type=Path)
+
+    export = _command(commands, "export", _export, "calibrate a run's int8.tflite, ship it with its .json")
+    export.add_argument("run", type=Path)
+    export.add_argument("--to", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
+    export.add_argument(
+        "--default-head", choices=("fer2013", "ferplus"), default="fer2013", help="what a device publishes"
+    )
+
+    evaluate = _command(
+        commands, "evaluate", _evaluate, "accuracy, macro-F1 and calibration error, as the device computes"
+    )
+    evaluate.add_argument("--model", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
+    evaluate.add_argument("--runtime", choices=("auto", "litert", "tflite"), default="auto")
+    evaluate.add_argument("--split", choices=SPLITS, default=PUBLIC)
+    evaluate.add_argument(
+        "--dump", type=Path, metavar="CSV", help="write the top labels, for `same` on another machine"
+    )
+    evaluate.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="any two .tflite files")
+    evaluate.add_argument("--agreement", action="store_true", help="of litert and tflite-runtime on the model")
+
+    same = commands.add_parser("same", help="count the differences of two files that evaluate --dump wrote")
+    same.set_defaults(command=_same)
+    same.add_argument("first", type=Path)
+    same.add_argument("second", type=Path)
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace], None],
+    summary: str,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=summary)
+    command.set_defaults(command=function)
+    shared = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
+    command.add_argument(
+        "--data", type=Path, default=shared, help="fer2013.csv[.gz|.xz|.zip] or a folder (%(default)s)"
+    )
+    command.add_argument("--votes", type=Path, help="fer2013new.csv (default: the one beside the data)")
+    return command
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""``evaluate``: what an int8 file is worth, and how far two files or two runtimes agree."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.classifier import Classifier
+from edge_agent.errors import ModelError
+from edge_agent.model import load_model
+from edge_agent.runtime import RuntimeChoice
+from quantization.answers import Answers, ask, ask_classifier
+from quantization.calibration import cross_fitted
+from training.data import Faces, halves
+from training.metrics import accuracy, calibration_error, confusion, macro_f1
+
+Print = Callable[[str], None]
+
+
+def labels_of(faces: Faces) -> dict[str, NDArray[np.int64]]:
+    """The right answers by head; -1 where there is none."""
+    return {"fer2013": faces.labels, "ferplus": faces.majority()}
+
+
+def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, split_seed: int, dump: Path | None, show: Print) -> None:
+    """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's."""
+    classifier = Classifier(load_model(path), runtime)
+    answers = ask_classifier(classifier, faces.images)
+    show(f"{path}, {classifier.runtime_name}, {len(faces)} images")
+    for name, labels in labels_of(faces).items():
+        known = labels >= 0
+        if not known.any():
+            show(f"  {name}: no votes in the data")
+            continue
+        figures = _figures(answers[name][known], labels[known], split_seed)
+        show(f"  {name:8} " + "  ".join(f"{key} {value:.4f}" for key, value in figures.items()))
+    if dump is not None:
+        write_top_labels(dump, answers)
+
+
+def compare(first: Path, second: Path, faces: Faces, runtime: RuntimeChoice, show: Print) -> None:
+    """Show how often two .tflite files agree and how right each is; raises ModelError where they share no head."""
+    answers = {path: ask(path, faces.images, runtime) for path in (first, second)}
+    heads = [head for head in answers[first] if head in answers[second]]
+    if not heads:
+        raise ModelError(f"{first} and {second} have no head in common")
+    for head in heads:
+        labels, tops = labels_of(faces)[head], [answers[path][head].argmax(1) for path in (first, second)]
+        known = labels >= 0
+        right = [float((top[known] == labels[known]).mean()) for top in tops]
+        differ = int((tops[0] != tops[1]).sum())
+        show(f"{head:8} same top label {1 - differ / len(faces):.4f} ({differ} of {len(faces)} differ)")
+        show(f"         {first} {right[0]:.4f}  {second} {right[1]:.4f}  difference {right[1] - right[0]:+.4f}")
+
+
+def agreement(path: Path, faces: Faces, show: Print) -> None:
+    """Show how often the two runtimes give the same top label of one model."""
+    runtimes: tuple[RuntimeChoice, RuntimeChoice] = ("litert", "tflite")
+    tops = [{h: a.argmax(1) for h, a in ask(path, faces.images, runtime).items()} for runtime in runtimes]
+    for head in tops[0]:
+        differ = int((tops[0][head] != tops[1][head]).sum())
+        show(f"{head:8} same top label in both {1 - differ / len(faces):.4f} ({differ} of {len(faces)} differ)")
+
+
+def write_top_labels(path: Path, answers: Answers) -> None:
+    """A CSV of the top label of every image and head; ``compare_top_labels`` reads two of them."""
+    with path.open("w", newline="", encoding="ascii") as file:
+        writer = csv.writer(file)
+        writer.writerow(answers)
+        writer.writerows(zip(*(logits.argmax(1) for logits in answers.values()), strict=True))
+
+
+def compare_top_labels(first: Path, second: Path, show: Print) -> None:
+    """Show in how many rows two dumps differ, head by head."""
+    tables = []
+    for path in (first, second):
+        with path.open(newline="", encoding="ascii") as file:
+            tables.append(list(csv.DictReader(file)))
+    for head in tables[0][0]:
+        differ = sum(a[head] != b[head] for a, b in zip(*tables, strict=True))
+        show(f"{head:8} {differ} of {len(tables[0])} top labels differ")
+
+
+def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64], split_seed: int) -> dict[str, float]:
+    crossed = cross_fitted(logits, labels, halves(labels, split_seed))
+    counts = confusion(labels, logits.argmax(1), logits.shape[1])
+    return {
+        "accuracy": accuracy(counts),
+        "macro_f1": macro_f1(counts),
+        "calibration_error": calibration_error(labels, crossed),
+    }
