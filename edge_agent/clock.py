@@ -42,7 +42,7 @@ class Clock:
         return _boot_id()
 
     def wall_at(self, monotonic_s: float) -> datetime:
-        """What the wall clock, as it is now, says of an earlier monotonic moment of this boot; UTC, to the millisecond."""
+        """What the wall clock, as it is now, says of an earlier moment of this boot; UTC, to the millisecond."""
         moment = self.wall() - timedelta(seconds=self.monotonic_s() - monotonic_s)
         return to_millisecond(moment)
 
@@ -63,7 +63,7 @@ def _adjtimex() -> Callable[..., int] | None:
     except (OSError, AttributeError):
         return None
     function.restype = ctypes.c_int
-    return function  # type: ignore[no-any-return]
+    return function
 
 
 @functools.lru_cache(maxsize=1)

@@ -155,7 +155,7 @@ class Connection:
         link = self._client.socket()
         if link is not None:
             try:
-                link.shutdown(socket.SHUT_RDWR)
+                link.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
             except OSError:
                 log.debug("the link was gone already")
         if self._thread is not None and self._thread is not threading.current_thread():

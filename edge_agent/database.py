@@ -15,6 +15,7 @@ from typing import Any
 from edge_agent.errors import StoreError
 from edge_agent.ranges import Ranges
 from edge_agent.rows import COLUMNS, Run, StoredWindow, from_row
+from edge_agent.trend import SumRow
 
 APPLICATION_ID = 0x436E7463
 """SQLite's magic number that tells our file from a stranger's: "Cntc"."""
@@ -156,19 +157,22 @@ class Database:
         rows = self._sql.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit)).fetchall()
         return [from_row(row, self._run(row[1])) for row in rows]
 
-    def sums(self, start_ms: int, end_ms: int, bucket_ms: int, count: int) -> list[tuple[Any, ...]]:
-        """Per bucket and labels: (bucket, labels, windows, suppressed, people, people x share for ``count`` labels)."""
-        weighted = ", ".join(f"sum(people * json_extract(shares, '$[0][{i}]'))" for i in range(count))
-        query = (
-            f"SELECT start_ms / ?, labels, count(*), sum(suppressed), sum(people), {weighted} FROM windows "  # noqa: S608
-            "JOIN runs ON runs.id = run WHERE start_ms >= ? AND start_ms < ? GROUP BY 1, 2"
-        )
-        return self._sql.execute(query, (bucket_ms, start_ms, end_ms)).fetchall()
+    def sums(self, start_ms: int, end_ms: int, bucket_ms: int) -> list[SumRow]:
+        """Windows that started from ``start_ms`` up to ``end_ms``, summed per bucket and order of labels."""
+        orders = [labels for (labels,) in self._sql.execute("SELECT DISTINCT labels FROM runs")]
+        return [row for order in orders for row in self._sums_of(order, start_ms, end_ms, bucket_ms)]
 
-    def label_counts(self) -> list[int]:
-        """How many labels the runs have, without the runs that have none."""
-        rows = self._sql.execute("SELECT DISTINCT labels FROM runs WHERE labels != ''").fetchall()
-        return sorted({labels.count(",") + 1 for (labels,) in rows})
+    def _sums_of(self, order: str, start_ms: int, end_ms: int, bucket_ms: int) -> Iterator[SumRow]:
+        labels = order.split(",") if order else []
+        weighted = "".join(f", total(people * json_extract(shares, '$[0][{i}]'))" for i in range(len(labels)))
+        query = (
+            f"SELECT start_ms / ?, count(*), sum(suppressed), total(people){weighted} FROM windows "  # noqa: S608
+            "JOIN runs ON runs.id = run WHERE labels = ? AND start_ms >= ? AND start_ms < ? GROUP BY 1"
+        )
+        for bucket, windows, suppressed, people, *values in self._sql.execute(
+            query, (bucket_ms, order, start_ms, end_ms)
+        ):
+            yield SumRow(bucket, windows, suppressed, int(people), dict(zip(labels, values, strict=True)))
 
     def bounds(self) -> tuple[int, int, int]:
         """(lowest seq, highest seq, number of windows); zeros when there are none."""

@@ -6,11 +6,12 @@ reads what the hardware says of itself.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 STAGES = ("read", "detect", "track", "crop", "classify", "window")
@@ -64,7 +65,14 @@ class _Stage:
         for count in self.buckets:
             running += count
             cumulative.append(running)
-        return Latency(*(quantile(ordered, q) for q in (0.50, 0.95, 0.99)), running, self.sum_s, tuple(cumulative[:-1]))
+        return Latency(
+            p50_s=quantile(ordered, 0.50),
+            p95_s=quantile(ordered, 0.95),
+            p99_s=quantile(ordered, 0.99),
+            count=running,
+            sum_s=self.sum_s,
+            buckets=tuple(cumulative[:-1]),
+        )
 
 
 class Health:
@@ -125,7 +133,6 @@ class Health:
         return {name: (value - before.get(name, 0)) / elapsed for name, value in self._counters.items()}
 
 
-def quantile(ordered: Iterable[float], q: float) -> float:
-    """Nearest-rank quantile of ascending values; 0.0 of none."""
-    values = list(ordered)
-    return values[max(0, -(-int(q * 1000) * len(values) // 1000) - 1)] if values else 0.0
+def quantile(ordered: Sequence[float], q: float) -> float:
+    """Nearest-rank quantile (0 < q <= 1) of ascending values; 0.0 of none."""
+    return ordered[math.ceil(q * len(ordered)) - 1] if ordered else 0.0

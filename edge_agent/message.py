@@ -18,12 +18,12 @@ SCHEMA = 1
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """Compact UTF-8 JSON, fields in their documented order.
+    """Compact ASCII JSON, fields in their documented order; ASCII, since a lone surrogate has no UTF-8.
 
     Raises:
         ValueError: a number is not finite, which JSON cannot say.
     """
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
 
 
 def utc_text(moment: datetime) -> str:

@@ -17,6 +17,7 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from edge_agent.clock import Clock
 from edge_agent.commands import Commands, Controls
 from edge_agent.config import Config
 from edge_agent.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
@@ -25,6 +26,7 @@ from edge_agent.errors import BrokerError, ConfigError
 from edge_agent.health import Health
 from edge_agent.message import encode, info_payload, status_payload
 from edge_agent.outbox import Outbox
+from edge_agent.report import health_payload
 from edge_agent.store import Store
 from edge_agent.topics import topics_of
 
@@ -56,9 +58,11 @@ class Publisher:
         controls: Controls,
         health: Health,
         labels: tuple[str, ...],
+        clock: Clock | None = None,
     ) -> None:
         self._config, self._store, self._session, self._info = config, store, session, dict(info)
-        self._health, self._labels = health, labels
+        self._health, self._labels, self._clock = health, labels, clock or Clock()
+        self._window_s = config.window.seconds
         self._topics = topics_of(config)
         self._commands = Commands(controls)
         self._inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue(maxsize=100)
@@ -69,7 +73,7 @@ class Publisher:
         self._failures = 0
         self._problem = ("", 0.0)
         self._due: dict[str, float] = {}
-        self._status_sent_s = 0.0
+        self._status_sent_s, self._status_paused = 0.0, False
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -230,25 +234,27 @@ class Publisher:
             self._wake.clear()
 
     def _send_status(self, connection: Connection, state: str) -> int:
-        self._status_sent_s = time.monotonic()
-        payload = encode(status_payload(state, self._session, self._store.paused))
+        self._status_sent_s, self._status_paused = time.monotonic(), self._store.paused
+        payload = encode(status_payload(state, self._session, self._status_paused))
         return connection.publish(self._topics.status, payload, retain=True)
 
     def _announce(self, connection: Connection) -> None:
         """Home Assistant's retained configuration; an empty one where discovery is off removes the device there."""
-        payload = (
-            encode(discovery_payload(self._config, self._labels, self._info)) if self._config.mqtt.discovery else b""
-        )
+        payload = b""
+        if self._config.mqtt.discovery:
+            payload = encode(discovery_payload(self._config, self._labels, self._info, self._window_s))
         connection.publish(self._topics.discovery, payload, retain=True)
 
     def _do_what_is_due(self, connection: Connection, now_s: float) -> None:
         if now_s >= self._due.get("health", 0.0):
             self._due["health"] = now_s + self._config.mqtt.health_s
+            health = health_payload(self._config, self._session, self._health, self._store, self._clock)
+            connection.publish(self._topics.health, encode(health), qos=0)
         if now_s >= self._due.get("announce", now_s + 1):
             del self._due["announce"]
             self._announce(connection)
-        if now_s >= self._due.get("status", now_s + 1):
-            del self._due["status"]
+        if now_s >= self._due.get("status", now_s + 1) or self._status_paused != self._store.paused:
+            self._due.pop("status", None)
             self._send_status(connection, "online")
 
     # -- what the broker sends ----------------------------------------------------------------------------------
@@ -271,18 +277,24 @@ class Publisher:
 
     def _answer(self, connection: Connection, message: mqtt.MQTTMessage) -> None:
         if message.topic == self._topics.status:
-            self._correct_status(message.payload)
+            self._correct_status(bytes(message.payload))
         elif message.topic == self._topics.home_assistant_status:
             if message.payload == b"online" and not message.retain:
                 self._due["announce"] = time.monotonic() + random.uniform(0.0, ANNOUNCE_JITTER_S)  # noqa: S311
         else:
-            response = self._commands.answer(message.topic.rsplit("/", 1)[-1], message.payload, message.retain)
-            connection.publish(self._topics.response, encode(response))
-            self._health.count("commands")
-            self._due["status"] = time.monotonic()
+            self._obey(connection, message)
+
+    def _obey(self, connection: Connection, message: mqtt.MQTTMessage) -> None:
+        name = message.topic.rsplit("/", 1)[-1]
+        response = self._commands.answer(name, bytes(message.payload), message.retain)
+        connection.publish(self._topics.response, encode(response))
+        self._health.count("commands")
+        if "window_s" in response["data"]:
+            self._window_s = response["data"]["window_s"]
+            self._announce(connection)
 
     def _correct_status(self, payload: bytes) -> None:
         """A will of an older session may arrive after our birth: say again that we are here."""
         expected = [encode(status_payload("online", self._session, paused)) for paused in (True, False)]
         if payload not in expected:
-            self._due["status"] = max(time.monotonic(), self._status_sent_s + CORRECTION_S)
+            self._due.setdefault("status", max(time.monotonic(), self._status_sent_s + CORRECTION_S))

@@ -9,8 +9,8 @@ can be. A damaged file is set aside under a name with the time in it and a fresh
 from __future__ import annotations
 
 import fcntl
+import functools
 import logging
-import os
 import sqlite3
 import threading
 from collections import Counter
@@ -18,15 +18,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import IO, TypeVar
 
-from edge_agent.clock import Clock, epoch_ms, from_epoch_ms
+from edge_agent.clock import Clock, epoch_ms
 from edge_agent.config import StoreConfig
 from edge_agent.database import Database, is_damage
 from edge_agent.errors import StoreError
 from edge_agent.ranges import Ranges
-from edge_agent.rounding import percentages
 from edge_agent.rows import Run, StoredWindow, labels_of, to_row
+from edge_agent.trend import Bucket, SumRow, merge
 from edge_agent.types import WindowReport
 
 __all__ = ["Bucket", "Store", "StoreStats", "StoredWindow", "open_store"]
@@ -50,21 +51,6 @@ _FAILURES = (sqlite3.Error, OSError, ValueError, TypeError, KeyError, IndexError
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
-    """The windows of one stretch of time together."""
-
-    start: datetime
-    seconds: float
-    windows: int
-    """All windows in it, the suppressed and the empty ones too."""
-    suppressed: int
-    people: int
-    """People of the windows that are not suppressed; who is seen in two windows counts twice."""
-    percentages: Mapping[str, float] | None
-    """Mean of the windows' percentages weighted by people, one decimal, sums to 100.0; None without any."""
-
-
-@dataclass(frozen=True, slots=True)
 class StoreStats:
     """How the store is doing, for health."""
 
@@ -75,7 +61,7 @@ class StoreStats:
     oldest_pending_s: float | None
     """Age of the oldest of them in seconds, by the wall clock."""
     dropped: Mapping[str, int]
-    """Windows dropped before they were delivered since the agent started, by reason: age, rows, bytes, memory, damage."""
+    """Windows dropped undelivered since the agent started, by reason: age, rows, bytes, memory, damage."""
     in_memory: bool
 
 
@@ -160,16 +146,11 @@ class Store:
     def buckets(self, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
         """The time from ``start`` to ``end`` in steps of ``bucket_s``; buckets without any window are left out."""
         width_ms = max(1, round(bucket_s * 1000))
-        totals: dict[int, _Total] = {}
+        nothing: list[SumRow] = []
+        rows: list[SumRow] = []
         for database in self._databases():
-            for count in self._reading(database, database.label_counts, []) or [0]:
-                for row in self._reading(
-                    database,
-                    lambda d=database, n=count: d.sums(epoch_ms(start), epoch_ms(end), width_ms, n),
-                    [],  # type: ignore[misc]
-                ):
-                    totals.setdefault(row[0], _Total()).add(row, count)
-        return [totals[key].bucket(from_epoch_ms(key * width_ms), width_ms / 1000) for key in sorted(totals)]
+            rows += self._reading(database, lambda d: d.sums(epoch_ms(start), epoch_ms(end), width_ms), nothing)
+        return merge(rows, width_ms)
 
     @property
     def paused(self) -> bool:
@@ -214,7 +195,7 @@ class Store:
             pending = sum(last - first + 1 for first, last in self._settled.gaps(1, self._next_seq - 1))
             oldest = self.pending(limit=1)
             age = (self._clock.wall() - oldest[0].report.window_start).total_seconds() if oldest else None
-            size = sum(self._reading(database, database.used_bytes, 0) for database in self._databases())
+            size = sum(self._reading(database, Database.used_bytes, 0) for database in self._databases())
             return StoreStats(self._rows, size, pending, age, dict(self._dropped), self.in_memory)
 
     def close(self) -> None:
@@ -300,10 +281,10 @@ class Store:
     def _set_aside(self, error: Exception) -> None:
         path = self._config.path
         aside = path.with_name(f"{path.name}.damaged-{self._clock.wall():%Y%m%dT%H%M%S%f}Z")
-        os.replace(path, aside)
+        path.replace(aside)
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
-                os.replace(f"{path}{suffix}", f"{aside}{suffix}")
+                Path(f"{path}{suffix}").replace(f"{aside}{suffix}")
         log.error("%s is damaged (%s): set aside as %s, a fresh one is started", path, error, aside.name)
 
     def _to_memory(self, error: Exception) -> None:
@@ -464,7 +445,7 @@ class Store:
         self._restamped = True
         offset_ms = epoch_ms(self._clock.wall()) - self._clock.monotonic_s() * 1000
         for database in self._databases():
-            count = self._reading(database, lambda d=database: d.restamp(self._clock.boot_id, offset_ms), 0)  # type: ignore[misc]
+            count = self._reading(database, lambda d: d.restamp(self._clock.boot_id, offset_ms), 0)
             if count:
                 log.info("the clock is synchronised: %d earlier windows of this boot got their true time", count)
 
@@ -476,52 +457,25 @@ class Store:
     def _read_windows(self, where: str, values: tuple[int, ...], limit: int) -> list[StoredWindow]:
         """From the file, then from memory, whose numbers are higher."""
         found: list[StoredWindow] = []
+        nothing: list[StoredWindow] = []
         with self._lock:
             for database in self._databases():
-                found += self._reading(
-                    database,
-                    lambda d=database: d.windows(where, values, limit - len(found)),
-                    [],  # type: ignore[misc]
-                )
-                if len(found) >= limit:
-                    break
+                left = limit - len(found)
+                if left > 0:
+                    found += self._reading(database, functools.partial(_windows, where, values, left), nothing)
         return found
 
-    def _reading(self, database: Database, read: Callable[[], T], otherwise: T) -> T:
-        """``read()``; a damaged file is healed on the way, and what it held reads as ``otherwise``."""
+    def _reading(self, database: Database, read: Callable[[Database], T], otherwise: T) -> T:
+        """What ``read`` finds; a damaged file is healed on the way, and what it held reads as ``otherwise``."""
         with self._lock:
             try:
-                return read()
+                return read(database)
             except _FAILURES as error:
                 log.error("%s cannot be read: %s", self._config.path, error)
-                if database is self._file and self._memory is None and is_damage(error) and not self._heal(error):
+                if database is self._file and is_damage(error) and not self._heal(error) and self._memory is None:
                     self._to_memory(error)
                 return otherwise
 
 
-class _Total:
-    """Sums of one bucket over databases and runs."""
-
-    def __init__(self) -> None:
-        self.windows = self.suppressed = self.people = 0
-        self.weights: dict[str, float] = {}
-
-    def add(self, row: tuple[object, ...], count: int) -> None:
-        _, labels, windows, suppressed, people, *weighted = row
-        names = str(labels).split(",") if labels else []
-        if names and len(names) != count:
-            return
-        self.windows += int(windows)  # type: ignore[call-overload]
-        self.suppressed += int(suppressed)  # type: ignore[call-overload]
-        self.people += int(people or 0)  # type: ignore[call-overload]
-        for name, weight in zip(names, weighted):
-            self.weights[name] = self.weights.get(name, 0.0) + float(weight or 0.0)  # type: ignore[arg-type]
-
-    def bucket(self, start: datetime, seconds: float) -> Bucket:
-        import numpy as np
-
-        shares = None
-        if sum(self.weights.values()) > 0:
-            values = percentages(np.array(list(self.weights.values())))
-            shares = dict(zip(self.weights, values, strict=True))
-        return Bucket(start, seconds, self.windows, self.suppressed, self.people, shares)
+def _windows(where: str, values: tuple[int, ...], limit: int, database: Database) -> list[StoredWindow]:
+    return database.windows(where, values, limit)

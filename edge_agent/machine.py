@@ -1,0 +1,77 @@
+"""What the hardware says of itself, read from the kernel's files; every figure is None where there is no such file."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+FIRMWARE_THROTTLED = "sys/devices/platform/soc/soc:firmware/get_throttled"
+
+# https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
+_NOW_BITS = {"under_voltage": 0, "frequency_capped": 1, "throttled": 2, "soft_temperature_limit": 3}
+_SINCE_BOOT_SHIFT = 16
+
+
+def temperature_c(root: Path = Path("/")) -> float | None:
+    """The hottest thermal zone in degrees Celsius."""
+    readings = []
+    for zone in (root / "sys/class/thermal").glob("thermal_zone*/temp"):
+        text = _read(zone)
+        if text and text.lstrip("-").isdigit():
+            readings.append(int(text) / 1000)
+    # Some zones of a Jetson read -256 while their part is powered off.
+    return max((value for value in readings if value > -55), default=None)
+
+
+def throttling(root: Path = Path("/")) -> Mapping[str, bool] | None:
+    """A Raspberry Pi's throttling, decoded: each reason now, and ``..._since_boot``."""
+    text = _read(root / FIRMWARE_THROTTLED) or _ask_firmware()
+    return None if text is None else decode_throttled(text)
+
+
+def decode_throttled(text: str) -> Mapping[str, bool] | None:
+    """Bits of ``50005``, ``0x50005`` or ``throttled=0x50005``; None when it is none of them."""
+    try:
+        bits = int(text.rpartition("=")[2], 16)
+    except ValueError:
+        return None
+    now = {name: bool(bits >> bit & 1) for name, bit in _NOW_BITS.items()}
+    earlier = {f"{name}_since_boot": bool(bits >> bit + _SINCE_BOOT_SHIFT & 1) for name, bit in _NOW_BITS.items()}
+    return {**now, **earlier}
+
+
+def _ask_firmware() -> str | None:
+    """Kernels without the file still have Raspberry Pi's own program."""
+    program = shutil.which("vcgencmd")
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "get_throttled"], capture_output=True, text=True, timeout=2, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def rss_bytes(root: Path = Path("/")) -> int | None:
+    """Memory that this process holds, without its children."""
+    text = _read(root / "proc/self/statm")
+    return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE") if text else None
+
+
+def disk_free_bytes(path: Path) -> int | None:
+    """Room left where ``path`` is or would be."""
+    folder = next((parent for parent in (path, *path.absolute().parents) if parent.is_dir()), None)
+    try:
+        return None if folder is None else shutil.disk_usage(folder).free
+    except OSError:
+        return None
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return None
