@@ -132,7 +132,7 @@ def _predict(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     if args.detector:
         config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
-    setup(config.log)
+    setup(config.log.model_copy(update={"level": "warning"}))  # the answers are the output; only trouble is told beside
     return predict_files(args.images, config, args.json, args.annotate)
 
 

@@ -143,6 +143,7 @@ class MqttConfig(_Section):
     username: str | None = None
     password_file: Path | None = None
     tls: TlsConfig = TlsConfig()
+    version: Literal["auto", "5", "3.1.1"] = "auto"
     topic_prefix: TopicPrefix = "countenance"
     keepalive_s: Annotated[int, Field(ge=5, le=3600)] = 30
     discovery: bool = True

@@ -69,7 +69,7 @@ class Publisher:
         self._wake = threading.Event()
         self._stop_by_s: float | None = None
         self._connection: Connection | None = None
-        self._protocol: MQTTProtocolVersion = mqtt.MQTTv5
+        self._protocol: MQTTProtocolVersion = mqtt.MQTTv311 if config.mqtt.version == "3.1.1" else mqtt.MQTTv5
         self._failures = 0
         self._problem = ("", 0.0)
         self._due: dict[str, float] = {}
@@ -147,7 +147,8 @@ class Publisher:
         """Learn from how the connection ended."""
         self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
         self._health.count("mqtt_disconnects" if connection.ready else "mqtt_refusals")
-        if not connection.ready and (UNSUPPORTED_VERSION in connection.problem or connection.problem == CLOSED_EARLY):
+        refused = UNSUPPORTED_VERSION in connection.problem or connection.problem == CLOSED_EARLY
+        if self._config.mqtt.version == "auto" and not connection.ready and refused:
             # An old broker refuses MQTT 5 or hangs up; one that merely hung up is asked in turns.
             self._protocol = mqtt.MQTTv311 if self._protocol == mqtt.MQTTv5 else mqtt.MQTTv5
 
