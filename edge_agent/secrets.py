@@ -1,4 +1,4 @@
-"""The broker's password: from systemd's credentials, a file or the environment, never from the YAML."""
+"""The broker's password and the page's token: from systemd's credentials, a file or the environment, never the YAML."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from edge_agent.errors import ConfigError
 
 CREDENTIAL_NAME = "mqtt_password"
 ENV_NAME = "COUNTENANCE_MQTT_PASSWORD"
+TOKEN_CREDENTIAL_NAME = "kiosk_token"  # noqa: S105 (a name, not a token)
+TOKEN_ENV_NAME = "COUNTENANCE_KIOSK_TOKEN"  # noqa: S105
 
 
 def mqtt_password(password_file: Path | None, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
@@ -21,20 +23,31 @@ def mqtt_password(password_file: Path | None, environ: Mapping[str, str] = os.en
         ConfigError: a file that should hold it cannot be read or is empty.
     """
     if password_file is not None:
-        return _read(password_file)
+        return _read(password_file, "MQTT password")
+    return _find(CREDENTIAL_NAME, ENV_NAME, "MQTT password", environ)
+
+
+def kiosk_token(environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+    """The token of the page that reads pictures: ``$CREDENTIALS_DIRECTORY/kiosk_token``, then the environment.
+
+    Raises:
+        ConfigError: the file that should hold it cannot be read or is empty.
+    """
+    return _find(TOKEN_CREDENTIAL_NAME, TOKEN_ENV_NAME, "page's token", environ)
+
+
+def _find(credential: str, variable: str, what: str, environ: Mapping[str, str]) -> SecretStr | None:
     directory = environ.get("CREDENTIALS_DIRECTORY")
-    if directory and (Path(directory) / CREDENTIAL_NAME).exists():
-        return _read(Path(directory) / CREDENTIAL_NAME)
-    return SecretStr(environ[ENV_NAME]) if environ.get(ENV_NAME) else None
+    if directory and (Path(directory) / credential).exists():
+        return _read(Path(directory) / credential, what)
+    return SecretStr(environ[variable]) if environ.get(variable) else None
 
 
-def _read(path: Path) -> SecretStr:
+def _read(path: Path, what: str) -> SecretStr:
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path}: cannot read the MQTT password ({error}); make the file readable to this user"
-        ) from error
+        raise ConfigError(f"{path}: cannot read the {what} ({error}); make the file readable to this user") from error
     if not text:
-        raise ConfigError(f"{path}: the MQTT password file is empty; write the password into it")
+        raise ConfigError(f"{path}: the file of the {what} is empty; write it there")
     return SecretStr(text)

@@ -1,0 +1,194 @@
+"""The web application: a few addresses that only read, and one that reads a picture. See ``static/openapi.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from edge_agent.config import Config
+from edge_agent.errors import ConfigError
+from edge_agent.export import csv_lines
+from edge_agent.kiosk.feed import MAX_PAGES, Feed
+from edge_agent.kiosk.guard import App, Guard
+from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
+from edge_agent.kiosk.pages import board
+from edge_agent.kiosk.pictures import Pictures
+from edge_agent.kiosk.render import STATIC, build, digest, static_names
+from edge_agent.kiosk.view import display_order, figures
+from edge_agent.kiosk.visit import visit_of
+from edge_agent.live import Live
+from edge_agent.store import Store
+
+_FRESH = {"cache-control": "no-store"}
+_TYPES = {
+    ".css": "text/css",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".js": "text/javascript",
+    ".json": "application/json",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+    ".webp": "image/webp",
+    ".woff2": "font/woff2",
+}
+
+
+class Site:
+    """All addresses over one agent's state.
+
+    Args:
+        config: the whole configuration.
+        live: the agent's state.
+        store: its windows.
+        labels: the model's emotion names.
+        registry: what ``/metrics`` tells.
+        ready: what ``/readyz`` tells.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        live: Live,
+        store: Store,
+        labels: tuple[str, ...],
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+    ) -> None:
+        self._config, self._live, self._store = config, live, store
+        self._labels, self._registry, self._ready = labels, registry, ready
+        self._shown = shown_labels(config, labels)
+        self._history = History(store)
+        self._logo = check_logo(config.kiosk.logo)
+        self.feed = Feed(live, lambda state: figures(state, self._shown, build()))
+        self.pictures = Pictures(config)
+
+    def app(self) -> App:
+        """The ASGI application, behind its guard."""
+        get = {
+            "/": self.board,
+            "/static/{name}": self.static,
+            "/logo": self.logo,
+            "/openapi.json": self.openapi,
+            "/api/current": self.current,
+            "/api/events": self.events,
+            "/api/history": self.history,
+            "/api/windows.csv": self.windows_csv,
+            "/metrics": self.metrics,
+            "/healthz": self.healthz,
+            "/readyz": self.readyz,
+        }
+        routes = [Route(path, endpoint) for path, endpoint in get.items()]
+        return Guard(Starlette(routes=[*routes, *self.pictures.routes()]), self._config.kiosk)
+
+    async def board(self, request: Request) -> Response:
+        """The live page."""
+        now = figures(self._live.state, self._shown, build())
+        page = board(self._config, visit_of(request, self._config.kiosk.language), now, self.pictures.mode != "off")
+        return HTMLResponse(page, headers=_FRESH)
+
+    async def static(self, request: Request) -> Response:
+        """Files of the page: kept for ever under an address with their hash, else asked for again by their ETag."""
+        name = request.path_params["name"]
+        if name not in static_names():
+            return PlainTextResponse("not found", 404)
+        etag = f'"{digest(name)}"'
+        keep = request.query_params.get("v") == digest(name)
+        headers = {"etag": etag, "cache-control": "public, max-age=31536000, immutable" if keep else "no-cache"}
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return FileResponse(STATIC / name, media_type=_TYPES[Path(name).suffix], headers=headers)
+
+    async def logo(self, _request: Request) -> Response:
+        """The operator's logo."""
+        if self._logo is None:
+            return PlainTextResponse("kiosk.logo is not set", 404)
+        return FileResponse(self._logo, media_type=_TYPES[self._logo.suffix.lower()], headers=_FRESH)
+
+    async def openapi(self, _request: Request) -> Response:
+        """The description of the API."""
+        return FileResponse(STATIC / "openapi.json", media_type="application/json")
+
+    async def current(self, _request: Request) -> Response:
+        """What the page shows now, as JSON."""
+        return JSONResponse(figures(self._live.state, self._shown, build()), headers=_FRESH)
+
+    async def events(self, _request: Request) -> Response:
+        """The same with every change, as server-sent events."""
+        if self.feed.pages >= MAX_PAGES:
+            return PlainTextResponse(f"{MAX_PAGES} pages are open already", 503, headers={"retry-after": "30"})
+        return StreamingResponse(self.feed.events(), media_type="text/event-stream", headers=_FRESH)
+
+    async def history(self, request: Request) -> Response:
+        """Shares over time."""
+        try:
+            body = await run_in_threadpool(self._history.answer, request.query_params)
+        except BadQueryError as error:
+            return _bad_query(error)
+        return Response(body, media_type="application/json", headers=_FRESH)
+
+    async def windows_csv(self, request: Request) -> Response:
+        """Windows for a spreadsheet."""
+        try:
+            start, end = parse_range(request.query_params, datetime.now(timezone.utc))
+        except BadQueryError as error:
+            return _bad_query(error)
+        lines = csv_lines(self._store.history(start, end), self._labels, self._config.device.id)
+        name = f'attachment; filename="{self._config.device.id}-windows.csv"'
+        headers = {**_FRESH, "content-disposition": name}
+        return StreamingResponse(chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
+
+    async def metrics(self, _request: Request) -> Response:
+        """Prometheus' text format."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        body = await run_in_threadpool(generate_latest, self._registry)
+        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST, **_FRESH})
+
+    async def healthz(self, _request: Request) -> Response:
+        """Whether the web server lives."""
+        return JSONResponse({"status": "ok"}, headers=_FRESH)
+
+    async def readyz(self, _request: Request) -> Response:
+        """Whether the agent measures."""
+        ready = self._ready()
+        return JSONResponse({"ready": ready}, 200 if ready else 503, headers=_FRESH)
+
+
+def shown_labels(config: Config, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """``kiosk.emotions`` in their order, or all.
+
+    Raises:
+        ConfigError: the model knows no such emotion.
+    """
+    unknown = [label for label in config.kiosk.emotions if label not in labels]
+    if unknown:
+        raise ConfigError(f"kiosk.emotions: the model does not know {', '.join(unknown)}; it has {', '.join(labels)}")
+    return config.kiosk.emotions or display_order(labels)
+
+
+def check_logo(path: Path | None) -> Path | None:
+    """The logo's file.
+
+    Raises:
+        ConfigError: it is missing or of a type that browsers do not show.
+    """
+    if path is None:
+        return None
+    if path.suffix.lower() not in (".svg", ".png", ".webp", ".jpg", ".jpeg"):
+        raise ConfigError(f"kiosk.logo: {path} must be an SVG, PNG, WebP or JPEG file")
+    if not path.is_file():
+        raise ConfigError(f"kiosk.logo: {path} does not exist")
+    return path
+
+
+def _bad_query(error: BadQueryError) -> Response:
+    return JSONResponse({"error": {"code": "query", "detail": str(error)}}, 400, headers=_FRESH)

@@ -1,0 +1,117 @@
+"""What stands between the network and the page: names it answers to, headers that fence it in, and the token."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from edge_agent.config import KioskConfig
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+HEADERS = {
+    # Everything comes from this server, nothing stands inline; blob: is the visitor's own picture on /predict.
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "connect-src 'self'; img-src 'self' blob:; media-src 'self' blob:; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+}
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on ``host``."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Guard:
+    """Refuses requests under foreign names and from foreign pages, and adds :data:`HEADERS` to every answer.
+
+    A page on the internet can point its own name at this machine (DNS rebinding) and would then read the figures with
+    its visitor's browser; the name in the Host header gives it away.
+    """
+
+    def __init__(self, app: App, config: KioskConfig) -> None:
+        self._app = app
+        self._names = {"localhost", "127.0.0.1", "::1", config.host.lower(), *(n.lower() for n in config.allowed_hosts)}
+        self._addresses_too = not is_loopback(config.host)
+        if self._addresses_too:
+            own = socket.gethostname().lower()
+            self._names |= {own, f"{own.split('.')[0]}.local"}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request of the ASGI protocol."""
+        if scope["type"] != "http":
+            return
+        headers = dict(reversed(scope["headers"]))
+        host = headers.get(b"host", b"").decode("latin-1")
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        if not self._is_ours(host):
+            await _refuse(
+                send, 421, f"This page does not answer to '{host[:100]}'; add the name to kiosk.allowed_hosts."
+            )
+        elif origin and origin.split("://", 1)[-1] != host:
+            await _refuse(send, 403, "Requests from other sites are refused.")
+        else:
+            await self._app(scope, receive, _with_headers(send))
+
+    def _is_ours(self, host: str) -> bool:
+        name = _without_port(host).lower()
+        return name in self._names or (self._addresses_too and _is_address(name))
+
+
+def is_token(given: str, token: SecretStr) -> bool:
+    """Compare in a time that does not tell how much of it was right."""
+    return hmac.compare_digest(given.encode(), token.get_secret_value().encode())
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host[1:].split("]", 1)[0]
+    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
+
+
+def _is_address(name: str) -> bool:
+    """An address cannot be rebound: whoever asks by number already knows where we are."""
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_headers(send: Send) -> Send:
+    added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", []), *added]}
+        await send(message)
+
+    return send_with_headers
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    body = text.encode()
+    send = _with_headers(send)
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

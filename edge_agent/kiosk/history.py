@@ -1,0 +1,131 @@
+"""What the store remembers, for the trend and for downloads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from edge_agent.message import encode, utc_text
+from edge_agent.store import Bucket, Store
+
+MAX_BUCKETS = 2000
+MIN_BUCKET_S = 1.0
+CACHE_S = 10.0
+_CACHED = 64
+
+
+class BadQueryError(ValueError):
+    """A parameter of the address is wrong; the message says which and how it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """A stretch of time and how finely to cut it."""
+
+    start: datetime
+    end: datetime
+    bucket_s: float
+
+
+def parse_range(values: Mapping[str, str], now: datetime) -> tuple[datetime, datetime]:
+    """``from`` and ``to``: ISO 8601, or seconds relative to now such as ``-3600``; default: the last hour.
+
+    Raises:
+        BadQueryError: they cannot be read or are the wrong way round.
+    """
+    start = _moment("from", values.get("from", "-3600"), now)
+    end = _moment("to", values.get("to", "0"), now)
+    if start >= end:
+        raise BadQueryError("'from' must be before 'to'")
+    return start, end
+
+
+def parse_query(values: Mapping[str, str], now: datetime) -> Query:
+    """The parameters of ``/api/history``; ``bucket`` is in seconds, default: a thirtieth of the range.
+
+    Raises:
+        BadQueryError: a value cannot be read, or there would be more than ``MAX_BUCKETS``.
+    """
+    start, end = parse_range(values, now)
+    span_s = (end - start).total_seconds()
+    try:
+        bucket_s = float(values["bucket"]) if "bucket" in values else max(MIN_BUCKET_S, span_s / 30)
+    except ValueError:
+        raise BadQueryError("'bucket' must be a number of seconds") from None
+    if not MIN_BUCKET_S <= bucket_s <= 86400 * 366:
+        raise BadQueryError("'bucket' must be at least 1 second and at most a year")
+    if span_s / bucket_s > MAX_BUCKETS:
+        raise BadQueryError(f"more than {MAX_BUCKETS} buckets: take a longer 'bucket' or a shorter range")
+    return Query(start, end, bucket_s)
+
+
+class History:
+    """Answers of ``/api/history``, each kept for a moment: fifty walls ask the disk once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._answers: dict[tuple[str, ...], tuple[float, bytes]] = {}
+
+    def answer(self, values: Mapping[str, str]) -> bytes:
+        """The JSON body.
+
+        Raises:
+            BadQueryError: a parameter is wrong.
+        """
+        key = tuple(values.get(name, "") for name in ("from", "to", "bucket"))
+        asked_s = time.monotonic()
+        kept = self._answers.get(key)
+        if kept is not None and asked_s - kept[0] < CACHE_S:
+            return kept[1]
+        query = parse_query(values, datetime.now(timezone.utc))
+        body = encode(
+            {
+                "from": utc_text(query.start),
+                "to": utc_text(query.end),
+                "bucket_s": query.bucket_s,
+                "buckets": [_as_dict(bucket) for bucket in self._store.buckets(query.start, query.end, query.bucket_s)],
+            }
+        )
+        if len(self._answers) >= _CACHED:
+            self._answers.clear()
+        self._answers[key] = asked_s, body
+        return body
+
+
+def _as_dict(bucket: Bucket) -> dict[str, Any]:
+    return {
+        "start": utc_text(bucket.start),
+        "windows": bucket.windows,
+        "suppressed": bucket.suppressed,
+        "people": bucket.people,
+        "percentages": None if bucket.percentages is None else dict(bucket.percentages),
+    }
+
+
+def _moment(name: str, text: str, now: datetime) -> datetime:
+    try:
+        return now + timedelta(seconds=float(text))
+    except (ValueError, OverflowError):
+        pass
+    try:
+        # fromisoformat of Python 3.10 does not know the Z; a '+' in an address arrives as a space.
+        moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" ", "+"))
+    except ValueError:
+        raise BadQueryError(
+            f"'{name}' must be ISO 8601 like 2026-01-31T12:00:00Z, or relative seconds like -3600"
+        ) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def chunks(lines: Iterator[str], size: int = 200) -> Iterator[bytes]:
+    """Join lines of a download into pieces of a size worth sending."""
+    batch: list[str] = []
+    for line in lines:
+        batch.append(line)
+        if len(batch) >= size:
+            yield "".join(batch).encode()
+            batch.clear()
+    yield "".join(batch).encode()

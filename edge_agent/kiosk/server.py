@@ -1,0 +1,163 @@
+"""The page's web server in a thread of its own, beside the agent's loop."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from edge_agent.config import Config, KioskConfig
+from edge_agent.errors import ConfigError, MissingPackageError
+from edge_agent.kiosk.language import load_language
+from edge_agent.live import Live
+from edge_agent.store import Store
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+log = logging.getLogger(__name__)
+
+START_S = 10.0
+_BACKLOG = 128
+_CONNECTIONS = 400
+
+
+class Kiosk:
+    """Everything is checked here; nothing is served before :meth:`start`.
+
+    Args:
+        config: the whole configuration.
+        live: the agent's state.
+        store: its windows.
+        labels: the model's emotion names, in its order.
+        registry: what ``/metrics`` tells.
+        ready: whether the agent measures, for ``/readyz``.
+
+    Raises:
+        MissingPackageError: the extra ``kiosk`` is not installed.
+        ConfigError: language, emotions, logo or token are not as they must be.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        live: Live,
+        store: Store,
+        labels: tuple[str, ...],
+        registry: CollectorRegistry,
+        ready: Callable[[], bool],
+    ) -> None:
+        try:
+            import uvicorn
+
+            from edge_agent.kiosk.app import Site
+        except ImportError as error:
+            if error.name is None or error.name.split(".")[0] == "edge_agent":
+                raise
+            raise MissingPackageError(
+                f"kiosk.enabled needs the package {error.name}: pip install 'countenance[kiosk]'"
+            ) from error
+        load_language(config.kiosk.language)
+        self._kiosk = config.kiosk
+        self._site = Site(config, live, store, labels, registry, ready)
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                self._site.app(),
+                loop="asyncio",
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_graceful_shutdown=1,
+            )
+        )
+        self._socket: socket.socket | None = None
+        self._thread: threading.Thread | None = None
+        self._serving = threading.Event()
+
+    @property
+    def address(self) -> str:
+        """Where a browser on this machine finds the page."""
+        host = self._kiosk.host
+        if host in ("0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+            host = "127.0.0.1"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._kiosk.port}/"
+
+    def start(self) -> None:
+        """Bind the port and serve from a thread of its own.
+
+        Raises:
+            ConfigError: the address cannot be bound.
+        """
+        self._socket = bind(self._kiosk)
+        self._thread = threading.Thread(target=self._run, name="kiosk", daemon=True)
+        self._thread.start()
+        self._serving.wait(START_S)
+        log.info("page at %s", self.address)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """End all connections and the thread."""
+        self._server.should_exit = True
+        self._site.feed.stop()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                log.warning("the page's server did not stop within %.0f s", timeout_s)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._serve())
+        except Exception:
+            log.exception("the page's server ended; the agent goes on without the page")
+        finally:
+            self._serving.set()
+
+    async def _serve(self) -> None:
+        assert self._socket is not None
+        self._site.feed.start(asyncio.get_running_loop())
+        asyncio.get_running_loop().call_soon(self._serving.set)
+        try:
+            await self._server.serve(sockets=[self._socket])
+        finally:
+            await self._site.pictures.worker.stop()
+            self._socket.close()
+
+
+def bind(kiosk: KioskConfig) -> socket.socket:
+    """A listening socket.
+
+    Raises:
+        ConfigError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            kiosk.host, kiosk.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(_BACKLOG)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        raise ConfigError(_explain(kiosk, error)) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _explain(kiosk: KioskConfig, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"kiosk.port: {kiosk.port} is in use on {kiosk.host}; stop the other program or choose another port"
+    if error.errno == errno.EACCES:
+        return f"kiosk.port: {kiosk.port} may not be opened by this user; choose a port above 1023"
+    return f"kiosk.host: cannot listen on {kiosk.host}:{kiosk.port}: {error.strerror or error}"

@@ -1,0 +1,139 @@
+// Reading a picture: choose, drop, paste or take one; the device answers, the picture itself stays in this tab.
+
+import { emotion, html, icon, kind, number, page, percent, svg, text } from "./text.js";
+
+const MAX_BYTES = page.max_mb * 1_000_000;
+const TYPES = ["image/jpeg", "image/png", "image/webp"];
+const SNAP_QUALITY = 0.92;
+
+const at = (id) => document.getElementById(id);
+let pictureUrl = null;
+let stream = null;
+
+function showError(code) {
+  const key = `error_${code}`;
+  at("error").textContent = text(key in page.texts ? key : "error_unexpected", { n: number(page.max_mb) });
+  at("working").textContent = "";
+}
+
+async function read(file) {
+  at("error").textContent = "";
+  at("reading").replaceChildren();
+  if (file.size > MAX_BYTES) return showError("too_large");
+  if (!TYPES.includes(file.type)) return showError("type");
+  at("working").textContent = text("predict_working");
+  const headers = { "content-type": file.type };
+  const token = at("token")?.value;
+  if (token) headers.authorization = `Bearer ${token}`;
+  const answer = await fetch("/api/predict", { method: "POST", body: file, headers }).catch(() => null);
+  if (answer === null) return showError("network");
+  const body = await answer.json().catch(() => ({}));
+  if (!answer.ok) return showError(body.error?.code ?? "unexpected");
+  at("working").textContent = "";
+  return show(file, body);
+}
+
+async function show(file, prediction) {
+  if (pictureUrl) URL.revokeObjectURL(pictureUrl);
+  pictureUrl = URL.createObjectURL(file);
+  const image = html("img", { src: pictureUrl, alt: text("predict_picture") });
+  await image.decode().catch(() => {});
+  const size = [image.naturalWidth, image.naturalHeight];
+  const frame = html("div", { class: "picture" }, image, overlay(prediction.faces, size));
+  const found = prediction.faces.length;
+  const title = found ? text("predict_faces", { n: number(found) }) : text("predict_none");
+  const words = html("div", { class: "findings" }, html("h2", { id: "found", tabindex: "-1" }, title));
+  if (prediction.percentages) words.append(shares(text("predict_whole"), prediction.percentages, 1));
+  if (found > 1)
+    prediction.faces.forEach((face, index) =>
+      words.append(shares(text("predict_face", { n: number(index + 1) }), face.probabilities, 100, 3)),
+    );
+  at("reading").replaceChildren(frame, words);
+  at("found").focus({ preventScroll: true });
+  at("reading").scrollIntoView({ block: "nearest" });
+}
+
+function overlay(faces, [width, height]) {
+  const line = Math.max(width, height) / 220;
+  const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  faces.forEach(({ box: [x, y, w, h], probabilities }, index) => {
+    const top = Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best));
+    const mark = Math.max(line * 6, Math.min(w, h) / 5);
+    const tag = { x, y: y - mark, width: mark * (index < 9 ? 1 : 1.5), height: mark, rx: mark / 4 };
+    layer.append(
+      svg("rect", { class: "box-edge", x, y, width: w, height: h, rx: w / 12, "stroke-width": line * 2 }),
+      svg("rect", { class: `box e-${kind(top[0])}`, x, y, width: w, height: h, rx: w / 12, "stroke-width": line }),
+      svg("rect", { class: `tag e-${kind(top[0])}`, ...tag }),
+      svg("text", { class: "tag-words", x: x + tag.width / 2, y: y - mark * 0.26, "font-size": mark * 0.74 }, number(index + 1)),
+    );
+  });
+  return layer;
+}
+
+function shares(title, values, factor, most = Infinity) {
+  const ordered = Object.entries(values).sort((a, b) => b[1] - a[1]).slice(0, most);
+  const list = html("ul", {}, ...ordered.map(([label, value]) => bar(label, value * factor)));
+  return html("section", { class: "shares bars" }, html("h3", {}, title), list);
+}
+
+function bar(label, value) {
+  const track = svg("svg", { class: "track", "aria-hidden": "true" });
+  track.append(svg("rect", { class: "fill", height: "100%", width: `${value}%` }));
+  const name = html("span", { class: "name" }, emotion(label));
+  const figure = html("span", { class: "value" }, percent(value));
+  return html("li", { class: `bar e-${kind(label)}` }, icon(label), name, track, figure);
+}
+
+async function openCamera() {
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
+  } catch {
+    return showError("camera");
+  }
+  at("error").textContent = "";
+  at("video").srcObject = stream;
+  await at("video").play();
+  at("booth").hidden = false;
+  at("snap").focus();
+}
+
+function closeCamera() {
+  for (const track of stream?.getTracks() ?? []) track.stop();
+  stream = null;
+  at("booth").hidden = true;
+  at("camera").focus();
+}
+
+function snap() {
+  const video = at("video");
+  const canvas = html("canvas", { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  closeCamera();
+  canvas.toBlob((blob) => read(blob), "image/jpeg", SNAP_QUALITY);
+}
+
+function listen() {
+  const drop = at("drop");
+  at("send").hidden = true;
+  at("camera").hidden = !navigator.mediaDevices?.getUserMedia;
+  at("picture").required = false;
+  at("picture").addEventListener("change", () => at("picture").files[0] && read(at("picture").files[0]));
+  at("picture").addEventListener("click", () => (at("picture").value = ""));
+  drop.addEventListener("submit", (event) => event.preventDefault());
+  at("camera").addEventListener("click", openCamera);
+  at("snap").addEventListener("click", snap);
+  at("cancel").addEventListener("click", closeCamera);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    drop.classList.add("over");
+  });
+  addEventListener("dragleave", () => drop.classList.remove("over"));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    drop.classList.remove("over");
+    if (event.dataTransfer.files[0]) read(event.dataTransfer.files[0]);
+  });
+  addEventListener("paste", (event) => event.clipboardData.files[0] && read(event.clipboardData.files[0]));
+}
+
+listen();

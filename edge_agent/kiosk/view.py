@@ -1,0 +1,115 @@
+"""What the page says: one look at the agent, turned into the few figures that are shown, sent and rendered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import Enum
+from typing import Any
+
+from edge_agent.live import CameraState, LiveState
+from edge_agent.types import Shares, WindowReport
+
+STALE_WINDOWS = 3.0
+"""After this many windows without news, figures count as out of date."""
+STALE_MARGIN_S = 5.0
+
+_PLEASANT_FIRST = ("happy", "surprise", "neutral", "sad", "fear", "disgust", "contempt", "angry")
+
+
+class State(str, Enum):
+    """What is going on, in the order in which one hides the next. The page itself adds ``agent_down``."""
+
+    PAUSED = "paused"
+    CAMERA_OFF = "camera_off"
+    STARTING = "starting"
+    TOO_FEW = "too_few"
+    NOBODY = "nobody"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The shares that the bars stand for."""
+
+    shares: Shares
+    span_s: float
+    """Seconds that they cover: the window, or the rolling estimate where the window has none to give."""
+    rolling: bool
+
+
+def state_of(live: LiveState) -> State:
+    """Tell the states of the page apart."""
+    if live.paused:
+        return State.PAUSED
+    if live.camera not in (CameraState.STARTING, CameraState.RUNNING):
+        return State.CAMERA_OFF
+    if live.report is None or live.camera is CameraState.STARTING:
+        return State.STARTING
+    if live.report.suppressed:
+        return State.TOO_FEW
+    return State.NOBODY if live.report.shares is None else State.LIVE
+
+
+def shown(report: WindowReport | None, state: State) -> Shown | None:
+    """The window's own shares, else the rolling estimate: a small shop has something to look at, too."""
+    if report is None or state in (State.PAUSED, State.CAMERA_OFF, State.STARTING):
+        return None
+    if report.shares is not None:
+        return Shown(report.shares, report.window_s, rolling=False)
+    if report.rolling is not None and report.rolling.shares is not None:
+        return Shown(report.rolling.shares, report.rolling.span_s, rolling=True)
+    return None
+
+
+def display_order(labels: Sequence[str]) -> tuple[str, ...]:
+    """From pleasant to unpleasant, unknown last: so the order of the bars and of the trend's pieces means something."""
+    known = {label: rank for rank, label in enumerate(_PLEASANT_FIRST)}
+    return tuple(sorted(labels, key=lambda label: known.get(label, len(known))))
+
+
+def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s: float | None = None) -> dict[str, Any]:
+    """The JSON of ``/api/current`` and of the page's events; ``openapi.json`` describes every field."""
+    now = time.monotonic() if now_monotonic_s is None else now_monotonic_s
+    state = state_of(live)
+    report = live.report
+    visible = shown(report, state)
+    answer: dict[str, Any] = {
+        "state": state.value,
+        "detail": live.camera_detail if state is State.CAMERA_OFF else "",
+        "seq": live.seq,
+        "window_end": None,
+        "age_s": None,
+        "stale_after_s": None,
+        "people": visible.shares.people if visible else (0 if state is State.NOBODY else None),
+        "span_s": visible.span_s if visible else None,
+        "rolling": visible.rolling if visible else False,
+        "method": visible.shares.method if visible else None,
+        "emotions": [_emotion(label, visible.shares if visible else None) for label in labels],
+        "build": build,
+    }
+    if report is not None:
+        answer["window_end"] = _iso(report)
+        answer["age_s"] = round(max(0.0, now - report.start_monotonic_s - report.window_s), 1)
+        answer["stale_after_s"] = report.window_s * STALE_WINDOWS + STALE_MARGIN_S
+    return answer
+
+
+def strongest(emotions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The emotion with the largest share; None without figures."""
+    known = [emotion for emotion in emotions if emotion["percent"] is not None]
+    return max(known, key=lambda emotion: float(emotion["percent"]), default=None)
+
+
+def _emotion(label: str, shares: Shares | None) -> dict[str, Any]:
+    if shares is None:
+        return {"label": label, "percent": None, "low": None, "high": None}
+    low, high = shares.intervals.get(label, (None, None))
+    return {"label": label, "percent": shares.percentages[label], "low": low, "high": high}
+
+
+def _iso(report: WindowReport) -> str:
+    end = report.window_start + timedelta(seconds=report.window_s)
+    return end.isoformat(timespec="milliseconds").replace("+00:00", "Z")

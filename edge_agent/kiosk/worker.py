@@ -1,0 +1,187 @@
+"""The child process that decodes and reads handed-in pictures, so that no picture can hurt the agent.
+
+It has its own memory limit, the lowest sensible priority and a time limit after which it is killed and replaced; it
+starts with the first picture and ends when there was none for a while. Both ends speak in frames: four bytes of
+length, then the bytes. A picture goes in, JSON comes out: ``{"prediction": ...}`` or ``{"refused": [code, detail]}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import struct
+import sys
+from contextlib import suppress
+from typing import IO, Any
+
+from edge_agent.config import Config
+from edge_agent.errors import CountenanceError, InputError
+from edge_agent.kiosk.refusal import RefusalError
+
+log = logging.getLogger(__name__)
+
+TIMEOUT_S = 20.0
+"""For one picture, the start of the process included: a Raspberry Pi 4 needs about 3 s for the start."""
+IDLE_S = 120.0
+MEMORY_MB = 1024
+"""Data the child may allocate: the largest picture twice (turning it upright copies it), the model and OpenCV."""
+WAITING = 4
+"""Pictures that may wait for their turn; more are refused at once."""
+_LENGTH = struct.Struct("!I")
+
+
+class Worker:
+    """One reading process at most, used by one picture at a time."""
+
+    def __init__(self, config: Config, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB) -> None:
+        self._config = config
+        self._timeout_s = timeout_s
+        self._memory_mb = memory_mb
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+        self._idle: asyncio.TimerHandle | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Id of the running process; None while there is none."""
+        return self._process.pid if self._process else None
+
+    async def read(self, data: bytes, name: str) -> dict[str, Any]:
+        """The answer about one picture, as ``edge-agent predict --json`` gives it.
+
+        Raises:
+            RefusalError: busy, timeout, picture or unexpected.
+        """
+        if self._waiting >= WAITING:
+            raise RefusalError("busy")
+        self._waiting += 1
+        try:
+            async with self._turn:
+                return await self._read(data, name)
+        finally:
+            self._waiting -= 1
+
+    async def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        if self._idle is not None:
+            self._idle.cancel()
+        process, self._process = self._process, None
+        if process is not None:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def _read(self, data: bytes, name: str) -> dict[str, Any]:
+        answered = False
+        try:
+            answer = await asyncio.wait_for(self._ask(data, name), self._timeout_s)
+            answered = True
+        except asyncio.TimeoutError:
+            raise RefusalError("timeout") from None
+        except (asyncio.IncompleteReadError, OSError):
+            log.warning("the picture reader died; it is started anew with the next picture")
+            raise RefusalError("picture", "reading it ended the reader: too large for its memory, or damaged") from None
+        finally:
+            # Also when the request was cancelled: an answer still to come would be taken for the next picture's.
+            if not answered:
+                await self.stop()
+        self._end_when_idle()
+        if "refused" in answer:
+            raise RefusalError(*answer["refused"])
+        prediction: dict[str, Any] = answer["prediction"]
+        return prediction
+
+    async def _ask(self, data: bytes, name: str) -> dict[str, Any]:
+        process = self._process or await self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for part in name.encode(), data:
+            process.stdin.write(_LENGTH.pack(len(part)) + part)
+        await process.stdin.drain()
+        (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
+        answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
+        return answer
+
+    async def _start(self) -> asyncio.subprocess.Process:
+        process = self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "edge_agent.kiosk.worker", str(self._memory_mb)),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdin is not None
+        config = self._config.model_dump_json(include={"detector", "model", "log"}).encode()
+        process.stdin.write(_LENGTH.pack(len(config)) + config)
+        return process
+
+    def _end_when_idle(self) -> None:
+        if self._idle is not None:
+            self._idle.cancel()
+
+        def end() -> None:
+            if self._process is not None and self._process.stdin is not None and not self._turn.locked():
+                self._process.stdin.close()
+                self._process = None
+
+        self._idle = asyncio.get_running_loop().call_later(IDLE_S, end)
+
+
+def main() -> None:
+    """The child: read pictures from standard input until it ends."""
+    pictures, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # a library that prints must not print into the answers
+    _limit(int(sys.argv[1]))
+    config = Config.model_validate_json(_receive(pictures) or b"{}")
+    reader: Any = None
+    answer: dict[str, Any]
+    while (name := _receive(pictures)) is not None and (data := _receive(pictures)) is not None:
+        try:
+            reader = reader or _load(config)
+            answer = {"prediction": _predict(reader, data, name.decode())}
+        except InputError as error:
+            answer = {"refused": ["picture", str(error)]}
+        except MemoryError:
+            answer = {"refused": ["picture", "too large for the reader's memory"]}
+        except CountenanceError as error:
+            print(f"picture reader: {error}", file=sys.stderr)  # noqa: T201
+            answer = {"refused": ["unexpected", ""]}
+        body = json.dumps(answer).encode()
+        answers.write(_LENGTH.pack(len(body)) + body)
+        answers.flush()
+
+
+def _limit(memory_mb: int) -> None:
+    import resource
+
+    os.nice(10)
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold somebody's picture
+
+
+def _load(config: Config) -> Any:
+    from edge_agent.predict import Reader
+
+    return Reader(config)
+
+
+def _predict(reader: Any, data: bytes, name: str) -> dict[str, Any]:
+    from edge_agent.pictures import decode_picture
+
+    answer: dict[str, Any] = reader.read(decode_picture(data, name), name).as_dict()
+    return answer
+
+
+def _receive(source: IO[bytes]) -> bytes | None:
+    """One frame; None at the end of the input."""
+    head = source.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack(head)
+    body = source.read(length)
+    return body if len(body) == length else None
+
+
+if __name__ == "__main__":
+    main()
