@@ -105,7 +105,7 @@ class Agent:
         self.store = open_store(config.store, self.session, self.model_id)
         estimator = ShareEstimator(self.classifier.labels, self.classifier.head.prior)
         self._window = Window(config.window, config.privacy, estimator)
-        self._pipeline = Pipeline(self.detector, self.classifier, self._window, self.health.observe)
+        self._pipeline = Pipeline(self.detector, self.classifier, self._window, self.health.observe, config.faces)
         self._capture = LatestFrame(config.camera, self._camera_changed, self.health.observe)
 
     def run(self, stop: threading.Event) -> bool:

@@ -96,6 +96,14 @@ class DetectorConfig(_Section):
     path: Path | None = None
 
 
+class FacesConfig(_Section):
+    """Which of the faces found are good enough to be read."""
+
+    min_size_px: Annotated[int, Field(ge=1, le=4096)] = 20
+    min_sharpness: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
+    max_turn: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
+
+
 class ModelConfig(_Section):
     """Which network reads the faces."""
 
@@ -197,6 +205,7 @@ class Config(_Section):
     device: DeviceConfig = DeviceConfig()
     camera: CameraConfig = CameraConfig()
     detector: DetectorConfig = DetectorConfig()
+    faces: FacesConfig = FacesConfig()
     model: ModelConfig = ModelConfig()
     window: WindowConfig = WindowConfig()
     privacy: PrivacyConfig = PrivacyConfig()

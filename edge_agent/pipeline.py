@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from edge_agent.classifier import Classifier
+from edge_agent.config import FacesConfig
 from edge_agent.detectors import Detector
 from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate
@@ -27,13 +28,22 @@ class Pipeline:
         classifier: reads them.
         window: gathers what was read.
         observe: told the name and the duration in seconds of every stage.
+        limits: which faces are good enough.
     """
 
-    def __init__(self, detector: Detector, classifier: Classifier, window: Window, observe: Observe) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        classifier: Classifier,
+        window: Window,
+        observe: Observe,
+        limits: FacesConfig = FacesConfig(),  # noqa: B008 (frozen)
+    ) -> None:
         self._detector = detector
         self._classifier = classifier
         self._window = window
         self._observe = observe
+        self._limits = limits
         self._framing = FRAMINGS[detector.kind]
         self._tracker = Tracker()
 
@@ -63,7 +73,7 @@ class Pipeline:
         """The faces that are good enough, and how much each says; the others are counted by reason."""
         kept, weights = [], []
         for item in tracked:
-            quality = gate(frame.image, item.face)
+            quality = gate(frame.image, item.face, self._limits)
             if quality.reason is not None:
                 self._window.gate(quality.reason)
                 continue
