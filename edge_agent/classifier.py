@@ -123,4 +123,5 @@ def _describe(tensor: dict[str, Any]) -> str:
 
 def _steps(scale: float, zero: int) -> NDArray[np.int8]:
     """The int8 value of every grey level 0 to 255, by the scale and zero point that the input tensor names."""
-    return np.clip(np.round(np.arange(256) / scale) + zero, -128, 127).astype(np.int8)
+    steps: NDArray[np.int8] = np.clip(np.round(np.arange(256) / scale) + zero, -128, 127).astype(np.int8)
+    return steps

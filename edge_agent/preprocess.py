@@ -26,7 +26,7 @@ FRAMINGS: Mapping[str, Framing] = MappingProxyType(
     {
         # FER-2013's faces were cut by an OpenCV cascade; other detectors draw tighter or looser boxes.
         # The values are those of benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip.
-        "yunet": Framing(scale=1.15, shift_y=-0.05),
+        "yunet": Framing(scale=1.0, shift_y=0.0),
         "haar": Framing(scale=1.0, shift_y=0.0),
         "whole_frame": Framing(scale=1.0, shift_y=0.0),
     }
@@ -55,9 +55,9 @@ def crop_face(
     y0, y1 = _span(top, side, height)
     part = image[y0:y1, x0:x1]
     grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY) if part.ndim == 3 else part
-    missing = [max(0, gap) for gap in (y0 - top, top + side - y1, x0 - left, left + side - x1)]
-    if any(missing):
-        grey = cv2.copyMakeBorder(grey, *missing, borderType=cv2.BORDER_REPLICATE)
+    above, below, before, behind = (max(0, gap) for gap in (y0 - top, top + side - y1, x0 - left, left + side - x1))
+    if above or below or before or behind:
+        grey = cv2.copyMakeBorder(grey, above, below, before, behind, cv2.BORDER_REPLICATE)
     # Averaging keeps what a shrunken face has; enlarging needs a slope between pixels instead.
     method = cv2.INTER_AREA if side > size[0] else cv2.INTER_LINEAR
     resized: NDArray[np.uint8] = cv2.resize(grey, (size[1], size[0]), interpolation=method)

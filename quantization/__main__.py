@@ -55,7 +55,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     faces = _faces(options)
     faces = faces[faces.splits == options.split]
     if options.compare:
-        evaluate.compare(*options.compare, faces, options.runtime, print)
+        evaluate.compare(options.compare[0], options.compare[1], faces, options.runtime, print)
     elif options.agreement:
         evaluate.agreement(options.model, faces, print)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +54,14 @@ def _ask_file(path: Path, images: NDArray[np.uint8], runtime: RuntimeChoice) -> 
     return {head: np.stack(answers) for head, answers in rows.items()}
 
 
-def _enter(image: NDArray[np.uint8], tensor: dict[str, object]) -> NDArray[np.generic]:
+def _enter(image: NDArray[np.uint8], tensor: dict[str, Any]) -> NDArray[Any]:
     if tensor["dtype"] is not np.int8:
         return image.astype(np.float32)
-    scale, zero = tensor["quantization"]  # type: ignore[misc]
-    return np.clip(np.round(image / scale) + zero, -128, 127).astype(np.int8)
+    scale, zero = tensor["quantization"]
+    steps: NDArray[np.int8] = np.clip(np.round(image / scale) + zero, -128, 127).astype(np.int8)
+    return steps
 
 
-def _leave(answer: NDArray[np.generic], tensor: dict[str, object]) -> NDArray[np.float32]:
-    scale, zero = tensor["quantization"]  # type: ignore[misc]
-    return (answer.astype(np.float32) - zero) * np.float32(scale or 1)
+def _leave(answer: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
+    scale, zero = tensor["quantization"]  # both 0 in a float tensor
+    return (answer.astype(np.float32) - np.float32(zero)) * np.float32(scale or 1)

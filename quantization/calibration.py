@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from training.metrics import Labels, Scores, softmax
+from training.metrics import Labels, Logits, Scores, softmax
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,12 @@ class Calibration:
     bias: tuple[float, ...]
     """One for each class; they sum to 0."""
 
-    def posteriors(self, logits: NDArray[np.floating]) -> Scores:
+    def posteriors(self, logits: Logits) -> Scores:
         """Calibrated probabilities, shape (n, classes)."""
         return softmax(logits / self.temperature + np.array(self.bias))
 
 
-def fit(logits: NDArray[np.floating], labels: Labels) -> Calibration:
+def fit(logits: Logits, labels: Labels) -> Calibration:
     """The scaling of least cross-entropy on logits (n, classes) and labels (n,); the problem is convex in 1/T and b."""
     from scipy.optimize import minimize
 
@@ -46,9 +46,7 @@ def fit(logits: NDArray[np.floating], labels: Labels) -> Calibration:
     return Calibration(float(1 / best[0]), tuple((best[1:] - best[1:].mean()).tolist()))
 
 
-def cross_fitted(
-    logits: NDArray[np.floating], labels: Labels, halves: tuple[NDArray[np.int64], NDArray[np.int64]]
-) -> Scores:
+def cross_fitted(logits: Logits, labels: Labels, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Scores:
     """Posteriors of all rows, each half's by a scaling that was fitted on the other half."""
     posteriors = np.empty(logits.shape)
     for fitted, applied in (halves, halves[::-1]):

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
 from edge_agent.model import Head, Input, Model, ModelInfo, SelfTest
+from edge_agent.runtime import RuntimeChoice
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, cross_fitted, fit
 from quantization.convert import FACTS, INT8
@@ -25,7 +26,7 @@ from training.metrics import accuracy, calibration_error, confusion, macro_f1
 
 log = logging.getLogger(__name__)
 
-RUNTIMES = ("litert", "tflite")
+RUNTIMES: tuple[RuntimeChoice, ...] = ("litert", "tflite")
 SELF_TEST_EMOTIONS = ("happy", "surprise", "angry")
 SELF_TEST_TOLERANCE = 4
 """Steps: one runtime's answers agree bit for bit on x86-64 and aarch64, but its next release may round otherwise."""
@@ -58,7 +59,7 @@ def self_test(model: Model, training: Faces) -> SelfTest:
     # Averaging takes the contrast out; spread it again over all grey levels.
     crops = np.stack([np.interp(m, (m.min(), m.max()), (0, 255)).round().astype(np.uint8) for m in means])[..., None]
     outputs = {
-        runtime: {head: rows.astype(int).tolist() for head, rows in Classifier(model, runtime).raw(crops).items()}
+        str(runtime): {head: rows.astype(int).tolist() for head, rows in Classifier(model, runtime).raw(crops).items()}
         for runtime in RUNTIMES
     }
     return SelfTest(crops=base64.b64encode(crops.tobytes()).decode(), tolerance=SELF_TEST_TOLERANCE, outputs=outputs)
@@ -105,8 +106,6 @@ def _described(
 def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
     """The description of a run's int8 file before anything was measured."""
     content, facts, history = _read(run / INT8), _read_json(run / FACTS), _read_json(run / "history.json")
-    n = len(EMOTIONS)
-    head = {"temperature": 1.0, "bias": (0,) * n, "prior": (1 / n,) * n, "confusion": ((0,) * n,) * n, "figures": {}}
     return ModelInfo(
         name=to.stem,
         labels=EMOTIONS,
@@ -114,7 +113,7 @@ def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         default_head=default_head,
-        heads={name: Head(output=facts["outputs"][name], **head) for name in ("fer2013", "ferplus")},
+        heads={name: _unmeasured(facts["outputs"][name]) for name in ("fer2013", "ferplus")},
         self_test=SelfTest(crops="", tolerance=0, outputs={}),
         provenance={
             "exported": datetime.now(timezone.utc).date().isoformat(),
@@ -122,6 +121,11 @@ def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
             "conversion": {key: value for key, value in facts.items() if key != "outputs"},
         },
     )
+
+
+def _unmeasured(output: int) -> Head:
+    n = len(EMOTIONS)
+    return Head(output=output, temperature=1, bias=(0,) * n, prior=(1 / n,) * n, confusion=((0,) * n,) * n, figures={})
 
 
 def _readable(info: ModelInfo) -> str:

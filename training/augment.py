@@ -31,7 +31,7 @@ def mix(
 def _placements(n: int, side: int, how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
     """Matrices (n, 2, 3) from output to input pixels: flip, rotation, zoom, stretch and shift in one."""
     angle = np.radians(rng.uniform(-how.rotation_degrees, how.rotation_degrees, n))
-    zoom = np.exp(rng.uniform(*np.log(how.zoom), n))
+    zoom = _log_uniform(how.zoom, n, rng)
     stretch = np.exp(rng.uniform(-how.aspect, how.aspect, n) / 2)
     flip = rng.choice([-1.0, 1.0], n)
     shift = rng.uniform(-how.shift, how.shift, (n, 2)) * side
@@ -60,10 +60,17 @@ def _soften(images: NDArray[np.uint8], how: Augmentation, rng: np.random.Generat
 
 def _relight(images: NDArray[np.float32], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
     n = len(images)
-    contrast = np.exp(rng.uniform(*np.log(how.contrast), n)).astype(np.float32)[:, None, None]
+    contrast = _log_uniform(how.contrast, n, rng).astype(np.float32)[:, None, None]
     brightness = rng.uniform(-how.brightness, how.brightness, n).astype(np.float32)[:, None, None]
     middle = images.mean(axis=(1, 2), keepdims=True)
-    return np.clip((images - middle) * contrast + middle + brightness, 0, 255)
+    changed: NDArray[np.float32] = np.clip((images - middle) * contrast + middle + brightness, 0, 255)
+    return changed
+
+
+def _log_uniform(span: tuple[float, float], n: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Factors for which half and double are equally likely."""
+    factors: NDArray[np.float64] = np.exp(rng.uniform(np.log(span[0]), np.log(span[1]), n))
+    return factors
 
 
 def _erase(images: NDArray[np.float32], how: Augmentation, rng: np.random.Generator) -> None:

@@ -29,7 +29,7 @@ def targets(faces: Faces, smoothing: float) -> dict[str, NDArray[np.float32]]:
     }
 
 
-class Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch after the other of (images, targets of the heads, weights of the heads).
 
     Targets are (n, 7), or (n, 14) where ``teacher`` gives soft answers per head to stand beside them.

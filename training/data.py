@@ -136,7 +136,8 @@ def divide(faces: Faces, split_seed: int) -> Division:
 
 def not_a_face(faces: Faces) -> NDArray[np.bool_]:
     """Rows where more than half of the FER+ votes say that this is no face, shape (n,)."""
-    return faces.other_votes[:, 2] * 2 > faces.votes.sum(1) + faces.other_votes.sum(1)
+    cast = faces.votes.sum(1) + faces.other_votes.sum(1)
+    return np.greater(faces.other_votes[:, 2] * 2, cast)
 
 
 def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

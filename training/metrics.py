@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float64]
+Logits = NDArray[np.float32] | NDArray[np.float64]
 
 
-def softmax(logits: NDArray[np.floating]) -> Scores:
+def softmax(logits: Logits) -> Scores:
     """Rows of logits to rows that sum to 1."""
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     shares: Scores = powers / powers.sum(axis=1, keepdims=True)

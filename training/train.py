@@ -82,7 +82,7 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
     return model
 
 
-class _EndOfEpoch(keras.callbacks.Callback):
+class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
     def __init__(self, division: Division, run: Path, history: list[dict[str, Any]]) -> None:
@@ -108,7 +108,7 @@ class _EndOfEpoch(keras.callbacks.Callback):
         log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
 
 
-class _Progress(keras.callbacks.Callback):
+class _Progress(keras.callbacks.Callback):  # type: ignore[misc]
     """One bar over all epochs with the time left."""
 
     def __init__(self, epochs: int) -> None:
@@ -133,7 +133,7 @@ class _Progress(keras.callbacks.Callback):
 def score(model: keras.Model, faces: Faces) -> dict[str, float]:
     """Accuracy and cross-entropy of each head against its own labels; rows without votes are left out of FER+."""
     logits = model.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)
-    result = {}
+    result: dict[str, float] = {}
     for head, labels in (("fer2013", faces.labels), ("ferplus", faces.majority())):
         if not (known := labels >= 0).any():
             continue
