@@ -23,7 +23,6 @@ from edge_agent.live import CameraState, Live
 from edge_agent.logs import setup
 from edge_agent.model import load_model
 from edge_agent.pipeline import Pipeline
-from edge_agent.prevalence import ShareEstimator
 from edge_agent.privacy import ACKNOWLEDGE_USE
 from edge_agent.services import start_services
 from edge_agent.store import open_store
@@ -103,7 +102,7 @@ class Agent:
         self.model_id = f"{info.name}@{info.sha256[:12]}"
         self.detector = load_detector(config.detector)
         self.store = open_store(config.store, self.session, self.model_id)
-        estimator = ShareEstimator(self.classifier.labels, self.classifier.head.prior)
+        estimator = self.classifier.head.share_estimator(self.classifier.labels)
         self._window = Window(config.window, config.privacy, estimator)
         self._pipeline = Pipeline(self.detector, self.classifier, self._window, self.health.observe, config.faces)
         self._capture = LatestFrame(config.camera, self._camera_changed, self.health.observe)

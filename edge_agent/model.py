@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.errors import ModelError
+from edge_agent.prevalence import Reference, ShareEstimator
 
 MODELS = Path(__file__).parent / "models"
 _TFLITE_MARK = b"TFL3"  # FlatBuffers' file identifier, bytes 4 to 8
@@ -31,6 +32,29 @@ class Input(_Strict):
     colour: Literal["grey"]
 
 
+def _base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+class ReferenceFaces(_Strict):
+    """What the network says of the faces that its calibration was fitted on, for :mod:`edge_agent.prevalence`."""
+
+    labels: Annotated[str, AfterValidator(_base64)]
+    """uint8, the index of each face's true label, in base64."""
+    posteriors: Annotated[str, AfterValidator(_base64)]
+    """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
+
+    def decode(self) -> Reference:
+        """The two arrays; raises ValueError where they do not belong together."""
+        labels = np.frombuffer(base64.b64decode(self.labels), np.uint8).astype(np.int64)
+        posteriors = np.frombuffer(base64.b64decode(self.posteriors), "<f2").astype(np.float64)
+        return Reference(posteriors.reshape(len(labels), -1), labels)
+
+
 class Head(_Strict):
     """One set of answers: to what FER-2013's labels, or FER+'s voters, say."""
 
@@ -45,14 +69,12 @@ class Head(_Strict):
     """Counts on all of PublicTest: row the true label, column the top label."""
     figures: dict[str, float]
     """Accuracy, macro-F1 and calibration error, as measured at export."""
+    reference: ReferenceFaces | None = None
+    """Without it shares are plain averages."""
 
-
-def _base64(value: str) -> str:
-    try:
-        base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not base64: {error}") from None
-    return value
+    def share_estimator(self, labels: tuple[str, ...]) -> ShareEstimator:
+        """What makes shares of people from this head's posteriors."""
+        return ShareEstimator(labels, self.prior, self.reference.decode() if self.reference is not None else None)
 
 
 class SelfTest(_Strict):
@@ -88,6 +110,8 @@ class ModelInfo(_Strict):
             rows = (head.bias, head.prior, head.confusion, *head.confusion)
             if any(len(row) != n for row in rows):
                 raise ValueError(f"head {name!r} is not made for {n} labels")
+            if head.reference is not None and head.reference.decode().posteriors.shape[1] != n:
+                raise ValueError(f"head {name!r} has a reference that is not made for {n} labels")
         return self
 
 

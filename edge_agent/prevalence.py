@@ -48,7 +48,7 @@ class Reference:
     posteriors: Array
     """Calibrated posteriors, shape (m, classes)."""
     labels: NDArray[np.int64]
-    """Index of the true class, shape (m,); every class occurs."""
+    """Index of the true class, shape (m,)."""
 
 
 @dataclass(frozen=True)
