@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
-from edge_agent.model import Head, Input, Model, ModelInfo, SelfTest
+from edge_agent.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
 from edge_agent.runtime import RuntimeChoice
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, cross_fitted, fit
@@ -86,11 +86,25 @@ def _head(
         "calibration_error_cross_fitted": calibration_error(labels[known], crossed),
         "images": float(known.sum()),
     }
-    return _described(output, scaling, labels[second], counts, figures)
+    reference = _reference(labels[second], scaling.posteriors(logits[second]))
+    return _described(output, scaling, labels[second], counts, figures, reference)
+
+
+def _reference(labels: NDArray[np.int64], posteriors: NDArray[np.float64]) -> ReferenceFaces:
+    """The calibration half as :mod:`edge_agent.prevalence` needs it: 14 bytes of answers a face, and no pixels."""
+    return ReferenceFaces(
+        labels=base64.b64encode(labels.astype(np.uint8).tobytes()).decode(),
+        posteriors=base64.b64encode(posteriors.astype("<f2").tobytes()).decode(),
+    )
 
 
 def _described(
-    output: int, scaling: Calibration, fitted: NDArray[np.int64], counts: NDArray[np.int64], figures: dict[str, float]
+    output: int,
+    scaling: Calibration,
+    fitted: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    figures: dict[str, float],
+    reference: ReferenceFaces,
 ) -> Head:
     n = len(EMOTIONS)
     return Head(
@@ -100,6 +114,7 @@ def _described(
         prior=tuple((np.bincount(fitted, minlength=n) / len(fitted)).round(6).tolist()),
         confusion=tuple(tuple(row) for row in counts.tolist()),
         figures={name: round(value, 4) for name, value in figures.items()},
+        reference=reference,
     )
 
 
