@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
+from edge_agent.live import CameraState
 from edge_agent.redaction import redact
 
 if TYPE_CHECKING:
@@ -35,7 +36,25 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
         publisher.start()
         stack.callback(publisher.stop)
         wake = publisher.wake
+    if config.kiosk.enabled:
+        _start_page(agent, stack)
     return wake
+
+
+def _start_page(agent: Agent, stack: ExitStack) -> None:
+    from edge_agent.kiosk import Kiosk
+    from edge_agent.metrics import make_registry
+
+    registry = make_registry(agent.config, agent.session, agent.health, agent.store)
+    page = Kiosk(agent.config, agent.live, agent.store, agent.classifier.labels, registry, lambda: _measures(agent))
+    page.start()
+    stack.callback(page.stop)
+
+
+def _measures(agent: Agent) -> bool:
+    """Whether pictures come in and are looked at."""
+    state = agent.live.state
+    return state.camera is CameraState.RUNNING and not state.paused
 
 
 def info(agent: Agent) -> dict[str, Any]:

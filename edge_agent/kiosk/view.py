@@ -15,6 +15,8 @@ from edge_agent.types import Shares, WindowReport
 STALE_WINDOWS = 3.0
 """After this many windows without news, figures count as out of date."""
 STALE_MARGIN_S = 5.0
+IDENTIFY_S = 15.0
+"""How long the page shows the device's name after somebody asked which one it is."""
 
 _PLEASANT_FIRST = ("happy", "surprise", "neutral", "sad", "fear", "disgust", "contempt", "angry")
 
@@ -88,6 +90,7 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
         "rolling": visible.rolling if visible else False,
         "method": visible.shares.method if visible else None,
         "emotions": [_emotion(label, visible.shares if visible else None) for label in labels],
+        "identify_s": _identify_s(live, now),
         "build": build,
     }
     if report is not None:
@@ -108,6 +111,13 @@ def _emotion(label: str, shares: Shares | None) -> dict[str, Any]:
         return {"label": label, "percent": None, "low": None, "high": None}
     low, high = shares.intervals.get(label, (None, None))
     return {"label": label, "percent": shares.percentages[label], "low": low, "high": high}
+
+
+def _identify_s(live: LiveState, now_monotonic_s: float) -> float:
+    """Seconds for which the device's name is still to be shown; 0.0: not at all."""
+    if live.identified_monotonic_s is None:
+        return 0.0
+    return round(max(0.0, live.identified_monotonic_s + IDENTIFY_S - now_monotonic_s), 1)
 
 
 def _iso(report: WindowReport) -> str:

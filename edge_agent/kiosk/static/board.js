@@ -52,6 +52,7 @@ function draw() {
   root.dataset.state = state;
   root.dataset.mood = showsTop ? kind(top.label) : "none";
   root.toggleAttribute("data-stale", stale);
+  at("identify").hidden = performance.now() - receivedMs >= figures.identify_s * 1000;
   set("chip", text(`state_${state}`));
   drawHero(state, top, showsTop);
   drawBars(top);
