@@ -25,7 +25,6 @@ from edge_agent.config import Config
 from edge_agent.detectors import Detector, DetectorKind, load_detector
 from edge_agent.model import load_model
 from edge_agent.pipeline import Pipeline
-from edge_agent.prevalence import ShareEstimator
 from edge_agent.types import Box, Face, Frame
 from edge_agent.window import Window
 
@@ -138,7 +137,7 @@ def _measure(
     config: Config, detector: Detector, classifier: Classifier, picture: NDArray[np.uint8], threads: int, frames: int
 ) -> Row:
     times: dict[str, list[float]] = defaultdict(list)
-    estimator = ShareEstimator(classifier.labels, classifier.head.prior)
+    estimator = classifier.head.share_estimator(classifier.labels)
     window = Window(config.window, config.privacy, estimator)
     pipeline = Pipeline(detector, classifier, window, lambda stage, seconds: times[stage].append(seconds * 1000))
     totals = []
@@ -168,13 +167,12 @@ def _opencv_threads(count: int) -> Iterator[None]:
 
 
 def _texture(height: int, width: int) -> NDArray[np.uint8]:
-    """A picture with detail at every scale, the same everywhere: smoothed noise. Shape (height, width, 3)."""
-    import cv2
-
-    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
-    scales = [cv2.GaussianBlur(noise, (0, 0), sigma) for sigma in (1.0, 4.0)]
-    mixed = np.mean([cv2.normalize(scale, None, 0, 255, cv2.NORM_MINMAX) for scale in scales], axis=0)
-    return np.asarray(mixed, np.uint8)
+    """A picture with the statistics of natural ones (amplitude falls with frequency), shape (height, width, 3)."""
+    noise = np.random.default_rng(0).standard_normal((height, width, 3))
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
+    spectrum = np.fft.fft2(noise, axes=(0, 1)) / np.maximum(frequency, 1 / max(height, width))[..., None]
+    pixels = np.fft.ifft2(spectrum, axes=(0, 1)).real
+    return np.asarray(np.clip(127 + 50 * (pixels - pixels.mean()) / pixels.std(), 0, 255), np.uint8)
 
 
 def _place(faces: int, height: int, width: int) -> list[Face]:
@@ -192,6 +190,8 @@ _LANDMARKS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.78), (0.65, 0.78))
 
 
 def _quantiles(times_ms: list[float]) -> tuple[float, float]:
+    if not times_ms:  # without a face nothing is classified
+        return 0.0, 0.0
     p50, p95 = np.percentile(times_ms, (50, 95))
     return float(p50), float(p95)
 

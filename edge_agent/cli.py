@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("-c", "--config", type=Path, metavar="FILE")
     bench.add_argument("--threads", type=_numbers, default=(1, 2, 4), metavar="N,N", help="default: 1,2,4")
     bench.add_argument("--faces", type=int, default=1, metavar="N", help="faces in every picture; default: 1")
+    bench.add_argument("--frames", type=int, default=100, metavar="N", help="pictures to time; default: 100")
     bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     bench.set_defaults(run=_bench)
     return parser
@@ -185,7 +186,7 @@ def _bench(args: argparse.Namespace) -> int:
     from edge_agent import bench
     from edge_agent.config import load_config
 
-    done = bench.run(load_config(args.config), args.threads, args.faces)
+    done = bench.run(load_config(args.config), args.threads, args.faces, args.frames)
     print(json.dumps(done.as_dict(), indent=2) if args.json else done)
     return 0
 

@@ -252,7 +252,7 @@ activate() {
 
 roll_back() {
     local release=$1 previous=$2
-    say "! $(basename "$release") did not become ready within $READY_S s. Its last words:"
+    say "! $(basename "$release") did not become ready (it gets $READY_S s). Its last words:"
     journalctl -u "$SERVICE" -n 15 --no-pager -o cat || true
     if [[ -z $previous || $previous == "$release" || ! -e $previous/.complete ]]; then
         fail "there is no other version to go back to; mend what the lines above say (often $CONFIG/agent.yaml), then run this again"

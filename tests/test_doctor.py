@@ -18,6 +18,7 @@ from edge_agent.doctor import broker as broker_checks
 from edge_agent.doctor import camera, machine, packages
 from edge_agent.doctor.check import Check, Status, failed, ok, warning
 from edge_agent.errors import CameraError
+from edge_agent.machine import decode_throttled
 from tests.broker import Broker, Subscriber, free_port
 
 
@@ -244,6 +245,29 @@ def test_a_folder_of_ones_own_may_be_written(tmp_path: Path, monkeypatch: pytest
 def test_the_clock_is_judged(synchronised: bool, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "kernel_clock_synchronised", lambda: synchronised)
     assert statuses(list(machine.examine_clock(config_of()))) == {"clock": status}
+
+
+@pytest.mark.parametrize(("celsius", "status"), [(None, "ok"), (55.0, "ok"), (83.0, "warning")])
+def test_heat_is_judged(celsius: float | None, status: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "temperature_c", lambda: celsius)
+    monkeypatch.setattr(machine, "throttling", lambda: None)
+    assert statuses(list(machine.examine_temperature(config_of()))) == {"temperature": status}
+
+
+@pytest.mark.parametrize(
+    ("bits", "status", "detail", "fix"),
+    [
+        ("0x0", "ok", "none since boot", ""),
+        ("0x10000", "warning", "under voltage since boot", "power supply"),
+        ("0x4", "warning", "throttled", "heat sink"),
+    ],
+)
+def test_throttling_is_explained(bits: str, status: str, detail: str, fix: str) -> None:
+    reasons = decode_throttled(bits)
+    assert reasons is not None
+    check = machine._throttling(reasons)
+    assert (check.status.value, check.detail) == (status, detail)
+    assert fix in check.fix
 
 
 # -- the packages -------------------------------------------------------------------------------------------------

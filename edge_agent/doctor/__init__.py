@@ -28,6 +28,7 @@ EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
     ("disk", machine.examine_disk),
     ("permissions", machine.examine_permissions),
     ("clock", machine.examine_clock),
+    ("temperature", machine.examine_temperature),
 )
 
 

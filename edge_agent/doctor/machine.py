@@ -6,18 +6,21 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edge_agent.clock import kernel_clock_synchronised
 from edge_agent.config import Config
 from edge_agent.doctor.check import Check, failed, ok, warning
+from edge_agent.machine import temperature_c, throttling
 
 ACCOUNT = "countenance"
 """The user that the service runs as."""
 LITTLE_MB = 100
 """Below this much free space next to nothing can be stored."""
 CAMERA_GROUP = "video"
+HOT_C = 80.0
+"""A Raspberry Pi begins to slow down here."""
 
 
 def examine_disk(config: Config) -> Iterable[Check]:
@@ -65,6 +68,29 @@ def examine_clock(_config: Config) -> Iterable[Check]:
         return
     fix = "timedatectl set-ntp true; without a network fit a clock module, or accept windows marked as unsynchronised"
     yield warning("clock", "not synchronised: times may be wrong, and TLS may refuse the broker", fix)
+
+
+def examine_temperature(_config: Config) -> Iterable[Check]:
+    """Is it cool enough, and does a Raspberry Pi get the current it needs?"""
+    celsius, reasons = temperature_c(), throttling()
+    if celsius is None:
+        yield ok("temperature", "this machine does not tell")
+    elif celsius >= HOT_C:
+        yield warning("temperature", f"{celsius:.0f} degrees Celsius: it slows down", "a heat sink, a fan, or shade")
+    else:
+        yield ok("temperature", f"{celsius:.0f} degrees Celsius")
+    if reasons is not None:
+        yield _throttling(reasons)
+
+
+def _throttling(reasons: Mapping[str, bool]) -> Check:
+    """Undervoltage is what ails a Raspberry Pi most often, and it looks like everything else."""
+    present = [name.replace("_", " ") for name, here in reasons.items() if here]
+    if not present:
+        return ok("throttling", "none since boot")
+    power = any("voltage" in name for name in present)
+    fix = "the official power supply and a short thick cable" if power else "a heat sink, a fan, or shade"
+    return warning("throttling", ", ".join(present), fix)
 
 
 def _account() -> str | None:
