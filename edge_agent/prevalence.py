@@ -27,18 +27,25 @@ from edge_agent.types import Shares
 
 Array = NDArray[np.float64]
 
-CORRECT_FROM_PEOPLE = 5
-"""Below this many people a correction does not beat the plain average (benchmarks/prevalence.py)."""
-PRIOR_PEOPLE = 10.0
-"""Weight of the Dirichlet prior of step 1, in people."""
-EM_STEPS = 15
-"""The working point need not be the optimum; more steps change no figure."""
-MODERATE_SHIFT = 20.0
-"""Concentration of the middle hypothesis, Dirichlet(20 x prior)."""
-REFERENCE_DOUBT = 2.0
-"""Factor on the sampling variance of the reference faces: those who are read now were not drawn from them."""
-INTERVAL_SDS = 1.645
-"""Half a 90 % interval, in standard deviations."""
+
+@dataclass(frozen=True)
+class Settings:
+    """Chosen on the calibration half alone, by ``python -m benchmarks.prevalence --tune``."""
+
+    correct_from_people: int = 5
+    """Below this many people a correction does not beat the plain average."""
+    prior_people: float = 10.0
+    """Weight of the Dirichlet prior of step 1, in people."""
+    em_steps: int = 15
+    """The working point need not be the optimum; more steps change no figure."""
+    moderate_shift: float = 20.0
+    """Concentration of the middle hypothesis, Dirichlet(moderate_shift x prior)."""
+    odds: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    """Weights of the hypotheses before anything was seen: any mix, moderate shift, none."""
+    reference_doubt: float = 2.0
+    """Factor on the sampling variance of the reference faces: those who are read now were not drawn from them."""
+    interval_sds: float = 1.645
+    """Half a 90 % interval, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -70,18 +77,26 @@ class ShareEstimator:
         labels: emotion names in the order of the columns.
         prior: shares of the labels that the posteriors were calibrated on; each above 0.
         reference: what step 2 needs; without it only plain averages are given.
+        settings: for the benchmark, which chooses them.
 
     Raises:
         ValueError: a prior is not positive, a class has no reference face, or lengths differ.
     """
 
-    def __init__(self, labels: Sequence[str], prior: Sequence[float], reference: Reference | None = None) -> None:
+    def __init__(
+        self,
+        labels: Sequence[str],
+        prior: Sequence[float],
+        reference: Reference | None = None,
+        settings: Settings = Settings(),
+    ) -> None:
         self.labels = tuple(labels)
+        self._settings = settings
         self._prior = np.asarray(prior, dtype=np.float64)
         if self._prior.shape != (len(self.labels),) or not (self._prior > 0).all():
             raise ValueError(f"one positive prior for each of {len(self.labels)} labels is needed, not {prior}")
         self._prior = self._prior / self._prior.sum()
-        self._response = None if reference is None else _Response(reference, self._prior)
+        self._response = None if reference is None else _Response(reference, self._prior, settings)
 
     def estimate(self, probabilities: Array) -> Shares:
         """Shares of ``n`` people, in well under a millisecond for 200.
@@ -105,10 +120,11 @@ class ShareEstimator:
         else:
             belief = self._believe(posteriors)
             centre, spread = _moments(belief)
-            corrected = len(posteriors) >= CORRECT_FROM_PEOPLE
+            corrected = len(posteriors) >= self._settings.correct_from_people
             best, method = (_feasible(belief), "adjusted_em") if corrected else (raw, "mean")
-        low = np.clip(np.minimum(centre - INTERVAL_SDS * spread, best), 0.0, 1.0)
-        high = np.clip(np.maximum(centre + INTERVAL_SDS * spread, best), 0.0, 1.0)
+        reach = self._settings.interval_sds * spread
+        low = np.clip(np.minimum(centre - reach, best), 0.0, 1.0)
+        high = np.clip(np.maximum(centre + reach, best), 0.0, 1.0)
         return Shares(
             percentages=self._named(percentages(best)),
             percentages_raw=self._named(percentages(raw)),
@@ -127,21 +143,21 @@ class ShareEstimator:
         """Steps 1 to 3."""
         assert self._response is not None
         people = len(posteriors)
-        working = working_point(posteriors, self._prior)
+        working = working_point(posteriors, self._prior, self._settings.prior_people, self._settings.em_steps)
         seen = _reread(posteriors / self._prior, working).mean(axis=0)
         answer, noise = self._response.at(working, people)
-        return _invert(seen, answer, noise, *_hypotheses(self._prior, people))
+        return _invert(seen, answer, noise, _hypotheses(self._prior, people, self._settings))
 
 
-def working_point(posteriors: Array, prior: Array) -> Array:
-    """Shares of highest posterior under Dirichlet(1 + PRIOR_PEOPLE x prior): EM for a shift of the labels.
+def working_point(posteriors: Array, prior: Array, prior_people: float = 0.0, steps: int = 100) -> Array:
+    """Shares of highest posterior under Dirichlet(1 + prior_people x prior): EM for a shift of the labels.
 
     Saerens, Latinne and Decaestecker (2002), "Adjusting the outputs of a classifier to new a priori probabilities".
     """
     ratios = posteriors / prior
     shares = prior
-    pseudo = PRIOR_PEOPLE * prior
-    for _ in range(EM_STEPS):
+    pseudo = prior_people * prior
+    for _ in range(steps):
         # The E step without its (n, classes) array of responsibilities: their column sums are all that is needed.
         evidence = ratios @ shares
         shares = shares * (1.0 / evidence @ ratios) + pseudo
@@ -159,7 +175,8 @@ def _reread(ratios: Array, shares: Array) -> Array:
 class _Response:
     """How the classifier answers to faces of each true emotion, measured on the reference faces."""
 
-    def __init__(self, reference: Reference, prior: Array) -> None:
+    def __init__(self, reference: Reference, prior: Array, settings: Settings) -> None:
+        self._doubt = settings.reference_doubt
         counts = np.bincount(reference.labels, minlength=len(prior))
         if len(counts) != len(prior) or (counts == 0).any():
             raise ValueError(f"every class needs reference faces, but they number {counts.tolist()}")
@@ -177,41 +194,40 @@ class _Response:
         """
         answers = _reread(self._ratios, shares)
         mean = (self._average @ answers).T
-        share_of_noise = shares / people + REFERENCE_DOUBT * shares**2 / self._counts
+        share_of_noise = shares / people + self._doubt * shares**2 / self._counts
         weighted = answers * (share_of_noise / self._counts)[self._labels, None]
         return mean, weighted.T @ answers - (mean * share_of_noise) @ mean.T
 
 
-def _hypotheses(prior: Array, people: int) -> tuple[Array, Array]:
-    """Mean and covariance of the shares among ``people`` people under each hypothesis on how emotions are mixed.
+def _hypotheses(prior: Array, people: int, settings: Settings) -> _Belief:
+    """The shares among ``people`` people under each hypothesis on how emotions are mixed, before anybody was seen.
 
     Dirichlet(1) (anything), Dirichlet(20 x prior) and the prior itself. The shares among n people drawn from such a mix
     are Dirichlet-multinomial; two moments of it are used.
-
-    Returns:
-        Shapes (3, classes) and (3, classes, classes).
     """
     classes = len(prior)
     means = np.stack([np.full(classes, 1.0 / classes), prior, prior])
-    concentration = np.array([float(classes), MODERATE_SHIFT, 1e9])
+    concentration = np.array([float(classes), settings.moderate_shift, 1e9])
     scale = (concentration + people) / (people * (concentration + 1.0))
     spread = means[:, :, None] * np.eye(classes) - means[:, :, None] * means[:, None, :]
-    return means, spread * scale[:, None, None]
+    return _Belief(means, spread * scale[:, None, None], np.array(settings.odds) / sum(settings.odds))
 
 
-def _invert(seen: Array, answer: Array, noise: Array, means: Array, covariances: Array) -> _Belief:
-    """Bayes' rule for a linear Gaussian model, for each hypothesis, which all start with the same weight."""
+def _invert(seen: Array, answer: Array, noise: Array, before: _Belief) -> _Belief:
+    """Bayes' rule for a linear Gaussian model, for each hypothesis and for their weights."""
     # Both sides sum to 1, so one row of the answers says nothing new and would make the matrices singular.
     rows = answer[:-1]
-    innovation = seen[:-1] - means @ rows.T
-    cross = rows @ covariances
+    innovation = seen[:-1] - before.means @ rows.T
+    cross = rows @ before.covariances
     total = cross @ rows.T + noise[:-1, :-1] + 1e-9 * np.eye(len(rows))
     gain = np.linalg.solve(total, cross).transpose(0, 2, 1)
     distance = np.einsum("hi,hi->h", innovation, np.linalg.solve(total, innovation[..., None])[..., 0])
-    evidence = -0.5 * (distance + np.linalg.slogdet(total)[1])
+    evidence = np.log(before.weights) - 0.5 * (distance + np.linalg.slogdet(total)[1])
     weights = np.exp(evidence - evidence.max())
     return _Belief(
-        means + np.einsum("hij,hj->hi", gain, innovation), covariances - gain @ cross, weights / weights.sum()
+        means=before.means + np.einsum("hij,hj->hi", gain, innovation),
+        covariances=before.covariances - gain @ cross,
+        weights=weights / weights.sum(),
     )
 
 

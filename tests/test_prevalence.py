@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.prevalence import CORRECT_FROM_PEOPLE, Reference, ShareEstimator, working_point
+from edge_agent.prevalence import Reference, Settings, ShareEstimator, working_point
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 PRIOR = np.array([0.14, 0.015, 0.14, 0.25, 0.185, 0.11, 0.16])
@@ -79,7 +79,7 @@ def test_every_estimate_is_shares(estimator, people, seed, sure):
     rows = sure * np.eye(CLASSES)[rng.integers(CLASSES, size=people)] + (1 - sure) * rows
     shares = estimator.estimate(rows)
     assert shares.people == people
-    assert shares.method == ("mean" if people < CORRECT_FROM_PEOPLE else "adjusted_em")
+    assert shares.method == ("mean" if people < Settings().correct_from_people else "adjusted_em")
     for figures in (shares.percentages, shares.percentages_raw):
         assert sum(round(10 * value) for value in figures.values()) == 1000
         assert all(0.0 <= value <= 100.0 for value in figures.values())
