@@ -15,8 +15,10 @@ from edge_agent.types import Box, Face
 
 SCALE_STEP = 1.1
 MIN_NEIGHBOURS = 5
+MIN_LEVEL = 2.0
+"""Sum of the cascade's last stage below which a detection is dropped: false faces lie mostly there, real ones rarely."""
 SURE_LEVEL = 5.0
-"""Sum of the last stage at which a detection counts as certain; the cascade gives no probability."""
+"""The sum at which a detection counts as certain; the cascade gives no probability."""
 
 
 class HaarDetector:
@@ -45,11 +47,12 @@ class HaarDetector:
         import cv2
 
         small, factor = shrink(image, self._longer_side)
-        grey = cv2.equalizeHist(cv2.cvtColor(small, cv2.COLOR_BGR2GRAY))
+        grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)  # not equalised: that costs recall and brings false faces
         boxes, _, levels = self._cascade.detectMultiScale3(
             grey, SCALE_STEP, MIN_NEIGHBOURS, minSize=(20, 20), outputRejectLevels=True
         )
         return [
             Face(Box(*(float(v) * factor for v in box)), float(np.clip(level / SURE_LEVEL, 0.0, 1.0)))
             for box, level in zip(boxes, np.ravel(levels), strict=True)
+            if level >= MIN_LEVEL
         ]
