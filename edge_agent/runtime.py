@@ -86,5 +86,6 @@ def _find(choice: RuntimeChoice) -> tuple[str, Any]:
             # It imports, and then its first Interpreter dies.
             raise MissingPackageError(f"tflite-runtime needs numpy 1, not {np.__version__}: pip install 'numpy<2'")
         return name, module
-    asked = "no interpreter for the model" if choice == "auto" else f"runtime {choice!r}, which model.runtime names,"
-    raise MissingPackageError(f"{asked} is not installed: {_INSTALL[choice]}")
+    if choice == "auto":
+        raise MissingPackageError(f"no interpreter for the model is installed: {_INSTALL[choice]}")
+    raise MissingPackageError(f"{choice}, which model.runtime names, is not installed: {_INSTALL[choice]}")

@@ -1,0 +1,49 @@
+"""Recipes: the shipped ones keep their promises of size; wrong ones are refused by key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.errors import ConfigError
+from training.recipe import Recipe, find_recipe, load_recipe
+
+
+@pytest.fixture(params=["base", "tiny"])
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return load_recipe(find_recipe(request.param))
+
+
+def test_shipped_recipes_load_and_keep_smoothing_small(recipe: Recipe) -> None:
+    assert recipe.label_smoothing <= 0.05
+    assert sum(recipe.head_weights.values()) == pytest.approx(1)
+
+
+def test_all_recipes_split_public_test_alike() -> None:
+    assert load_recipe(find_recipe("base")).split_seed == load_recipe(find_recipe("tiny")).split_seed
+
+
+def test_changes_replace_keys() -> None:
+    assert load_recipe(find_recipe("tiny"), epochs=3).epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("name: [", "not YAML"),
+        ("- a list", "a recipe is a mapping"),
+        ("name: base\nepocs: 5", r"epocs: Extra inputs are not permitted \(got 5\)"),
+        ("name: base\nmomentum: 1.5", r"momentum: Input should be less than 1 \(got 1\.5\)"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, text: str, reason: str) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{reason}"):
+        load_recipe(path)
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read the recipe: No such file"):
+        load_recipe(tmp_path / "none.yaml")

@@ -1,0 +1,161 @@
+"""Training end to end on a small set: it learns, it is the same for the same seed, and a kill costs nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from edge_agent.errors import InputError
+from tests.fer import write_csv
+from training.data import divide, find_source, load
+from training.recipe import Recipe, find_recipe, load_recipe
+
+pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
+keras = pytest.importorskip("keras", reason="needs the train extra")
+pytest.importorskip("tensorflow", reason="needs the train extra")
+
+EPOCHS = 4
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("data"), training=280, public=70)
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``base`` in everything but size: mixup, dropout and averaging are what a resumed run could get wrong."""
+    plain = yaml.safe_load(find_recipe("base").read_text())
+    plain |= {
+        "name": "small",
+        "epochs": EPOCHS,
+        "batch_size": 28,
+        "ema_decay": 0.9,
+        "network": {"widths": [8, 16], "blocks": [1, 1], "stem_stride": 2, "dropout": 0.2},
+    }
+    path = tmp_path_factory.mktemp("recipes") / "small.yaml"
+    path.write_text(yaml.safe_dump(plain))
+    return path
+
+
+def fit_command(recipe: Path, data: Path, run: Path) -> list[str]:
+    return [sys.executable, "-m", "training", "fit", str(recipe), "--data", str(data), "--run", str(run)]
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONPATH": str(Path(__file__).parent.parent)}
+
+
+@pytest.fixture(scope="module")
+def finished(data: Path, recipe_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    subprocess.run(fit_command(recipe_file, data, run), check=True, env=environment(), capture_output=True)
+    return run
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    return keras.saving.load_model(run / "model.keras", compile=False).get_weights()
+
+
+def test_a_run_learns_and_says_how(finished: Path, data: Path) -> None:
+    history = json.loads((finished / "history.json").read_text())
+    facts = json.loads((finished / "run.json").read_text())
+    assert [row["epoch"] for row in history] == list(range(1, EPOCHS + 1))
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert history[-1]["selection_fer2013_accuracy"] > 1 / 7
+    assert set(facts["data_sha256"]) == {"fer2013.csv", "fer2013new.csv"}
+    assert facts["images"] == {"training": 280, "selection": 35, "calibration": 35}
+    assert list((finished / "tensorboard").rglob("events*"))
+
+
+def test_a_killed_run_ends_as_one_that_was_not(finished: Path, data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """SIGKILL after the second epoch; the same command goes on and arrives at the same weights, bit for bit."""
+    run = tmp_path / "killed"
+    first = subprocess.Popen(fit_command(recipe_file, data, run), env=environment(), stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 300
+    while not ((run / "history.json").is_file() and len(json.loads((run / "history.json").read_text())) >= 2):
+        assert time.monotonic() < deadline
+        assert first.poll() is None, "ended before it could be killed"
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    subprocess.run(fit_command(recipe_file, data, run), check=True, env=environment(), capture_output=True)
+    for whole, resumed in zip(weights(finished), weights(run), strict=True):
+        np.testing.assert_array_equal(whole, resumed)
+
+
+def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recipe_file: Path) -> None:
+    from training.train import fit
+
+    other = load_recipe(recipe_file, seed=99)
+    with pytest.raises(InputError, match="begun with another recipe"):
+        fit(other, find_source(data), finished, [])
+
+
+@pytest.mark.parametrize(("name", "parameters", "multiply_adds"), [("base", 1.5e6, 80e6), ("tiny", 0.25e6, 12e6)])
+def test_shipped_networks_keep_their_promise_of_size(name: str, parameters: float, multiply_adds: float) -> None:
+    from training import model
+
+    built = model.build(load_recipe(find_recipe(name)).network)
+    assert built.count_params() <= parameters
+    assert model.multiply_adds(built) <= multiply_adds
+
+
+def test_a_student_learns_from_a_teacher(finished: Path, data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """The teacher's answers are computed once, kept, and sum to 1; the student's run goes through."""
+    run = tmp_path / "student"
+    subprocess.run(
+        [*fit_command(recipe_file, data, run), "--teacher", str(finished), "--epochs", "1"],
+        check=True,
+        env=environment(),
+        capture_output=True,
+    )
+    with np.load(run / "teacher.npz") as kept:
+        assert kept["fer2013"].shape == (280, 7)
+        np.testing.assert_allclose(kept["ferplus"].sum(1), 1, atol=1e-4)
+    assert len(json.loads((run / "history.json").read_text())) == 1
+
+
+def batches_of(recipe: Recipe, data: Path, first_epoch: int = 0) -> object:
+    from training.batches import Batches
+
+    return Batches(divide(load(find_source(data)), 1).training, recipe, first_epoch=first_epoch)
+
+
+def test_batches_of_a_later_epoch_do_not_depend_on_the_earlier_ones(data: Path, recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file)
+    passed, jumped = batches_of(recipe, data), batches_of(recipe, data, first_epoch=2)
+    passed.on_epoch_end()
+    passed.on_epoch_end()
+    np.testing.assert_array_equal(passed[3][0], jumped[3][0])
+    assert (batches_of(recipe, data)[3][0] != jumped[3][0]).any()
+
+
+def test_images_without_votes_do_not_teach_the_ferplus_head(data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "fer2013.csv").write_bytes((data / "fer2013.csv").read_bytes())
+    _, _, counted = batches_of(load_recipe(recipe_file), tmp_path)[0]
+    assert counted["ferplus"].sum() == 0
+    assert counted["fer2013"].sum() == 28
+
+
+def test_distillation_with_the_students_own_answers_pulls_nowhere() -> None:
+    """At weight 1 the loss is least, and flat, where student and teacher agree."""
+    from training.losses import distilled
+    from training.recipe import Distillation
+
+    logits = np.random.default_rng(0).normal(0, 2, (4, 7)).astype(np.float32)
+    powers = np.exp(logits / 3.0)
+    wanted = np.concatenate([np.eye(7, dtype=np.float32)[[0, 1, 2, 3]], powers / powers.sum(1, keepdims=True)], 1)
+    loss = distilled(Distillation(weight=1, temperature=3))
+    same = np.array(loss(wanted, logits))
+    for step in (-0.1, 0.1):
+        assert (np.array(loss(wanted, logits + step * np.eye(7, dtype=np.float32)[[0, 1, 2, 3]])) > same).all()
