@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,7 +89,7 @@ def main() -> None:
         return
     prior = np.array(classifier.head.prior)
     rows = [measure(row, selection, prior, estimator, options.windows) for row in (*ROWS, *SMALL_ROWS)]
-    result = {
+    result: dict[str, Any] = {
         "measured": {
             "command": "python -m benchmarks.prevalence",
             "date": datetime.now(timezone.utc).date().isoformat(),
@@ -143,7 +144,7 @@ def groups(row: Row, faces: Faces, prior: Array, windows: int) -> Iterator[tuple
         yield faces.posteriors[chosen], np.bincount(labels, minlength=classes) / row.people
 
 
-def measure(row: Row, faces: Faces, prior: Array, estimator: ShareEstimator, windows: int) -> dict[str, object]:
+def measure(row: Row, faces: Faces, prior: Array, estimator: ShareEstimator, windows: int) -> dict[str, Any]:
     """Mean absolute error per class in points, for each way, and how often the 90 % intervals hold."""
     errors: dict[str, list[Array]] = {"mean": [], "top": [], "em": [], "ours": []}
     held, widths = [], []
@@ -185,22 +186,21 @@ def milliseconds(estimator: ShareEstimator, faces: Faces) -> float:
     return 1000 * min(once(faces.posteriors[:200]) for _ in range(200))
 
 
-def table(result: dict[str, object]) -> str:
+def table(result: dict[str, Any]) -> str:
     """The rows as Markdown, with what they were measured on."""
     facts = result["measured"]
-    assert isinstance(facts, dict)
     lines = [
         "| people per window | mix of emotions | top labels counted (the peers' way) | plain mean | EM alone "
         "| **published** | error against the plain mean | goal | 90 % interval holds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     shifts = {"strong": "any: Dirichlet(1)", "moderate": "moderate: Dirichlet(20 x prior)", "none": "as in calibration"}
-    for row in result["rows"]:  # type: ignore[attr-defined]
+    for row in result["rows"]:
         e, goal = row["error_points"], row["goal"]
         lines.append(
             f"| {row['people']:,} | {shifts[row['shift']]} | {e['top']:.2f} | {e['mean']:.2f} | {e['em']:.2f} | "
-            f"**{e['ours']:.2f}** | {-100 * row['reduction']:+.0f} % | {'' if goal is None else f'{-100 * goal:+.0f} %'} "
-            f"| {100 * row['coverage']:.0f} % |"
+            f"**{e['ours']:.2f}** | {-100 * row['reduction']:+.0f} % | "
+            f"{'' if goal is None else f'{-100 * goal:+.0f} %'} | {100 * row['coverage']:.0f} % |"
         )
     lines += [
         "",

@@ -17,21 +17,27 @@ from numpy.typing import NDArray
 from edge_agent.assignment import best_pairs
 from edge_agent.types import Face, TrackedFace
 
-MAX_GAP_S = 2.0
-"""A track that has not been seen for this long has ended."""
-MAX_GAP_FRAMES = 3.0
-"""At low frame rates it lives this many frame intervals instead."""
-VELOCITY_MEMORY_S = 0.3
-"""Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
-COASTING_S = 0.7
-"""Time constant with which an unseen face is thought to come to rest."""
-BUFFER = 0.15
-"""Boxes are grown by this fraction of their size on each side before they are compared..."""
-BUFFER_PER_S = 0.5
-"""...and by this much more for each second since the track was seen, up to ``BUFFER_MAX``."""
-BUFFER_MAX = 0.8
-MIN_OVERLAP = 0.1
-"""Least intersection over union of the grown boxes."""
+
+@dataclass(frozen=True)
+class Settings:
+    """Chosen by ``python -m benchmarks.tracking --tune``, all of it in seconds and face sizes."""
+
+    max_gap_s: float = 2.0
+    """A track that has not been seen for this long has ended."""
+    max_gap_frames: float = 3.0
+    """At low frame rates it lives this many frame intervals instead."""
+    velocity_memory_s: float = 0.3
+    """Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
+    coasting_s: float = 0.7
+    """Time constant with which an unseen face is thought to come to rest."""
+    buffer: float = 0.15
+    """Boxes are grown by this fraction of their size on each side before they are compared..."""
+    buffer_per_s: float = 0.5
+    """...and by this much more for each second since the track was seen..."""
+    buffer_max: float = 0.8
+    """...up to this."""
+    min_overlap: float = 0.1
+    """Least intersection over union of the grown boxes."""
 
 
 @dataclass(slots=True)
@@ -43,18 +49,18 @@ class _Track:
     velocity: NDArray[np.float64]
     seen_s: float
 
-    def predict(self, at_s: float) -> NDArray[np.float64]:
+    def predict(self, at_s: float, coasting_s: float) -> NDArray[np.float64]:
         """Constant velocity that dies out while the face is unseen; the size stays."""
-        travelled = COASTING_S * (1.0 - np.exp(-(at_s - self.seen_s) / COASTING_S))
+        travelled = coasting_s * (1.0 - np.exp(-(at_s - self.seen_s) / coasting_s))
         predicted = self.state.copy()
         predicted[:2] += self.velocity * travelled
         return predicted
 
-    def see(self, measured: NDArray[np.float64], at_s: float) -> None:
+    def see(self, measured: NDArray[np.float64], at_s: float, velocity_memory_s: float) -> None:
         """Take over the box; the velocity follows as far as the elapsed time says something about it."""
         elapsed_s = at_s - self.seen_s
         if elapsed_s > 0:
-            gain = 1.0 - np.exp(-elapsed_s / VELOCITY_MEMORY_S)
+            gain = 1.0 - np.exp(-elapsed_s / velocity_memory_s)
             self.velocity += gain * ((measured[:2] - self.state[:2]) / elapsed_s - self.velocity)
         self.state = measured
         self.seen_s = at_s
@@ -68,8 +74,8 @@ class Tracker:
     in seconds, not frames, so that a changing frame rate or a gap does not change what a person is.
     """
 
-    def __init__(self, max_gap_s: float = MAX_GAP_S) -> None:
-        self._max_gap_s = max_gap_s
+    def __init__(self, settings: Settings = Settings()) -> None:
+        self._settings = settings
         self._tracks: list[_Track] = []
         self._ids = itertools.count(1)
         self._last_s: float | None = None
@@ -89,7 +95,7 @@ class Tracker:
         measured = np.array([_state(face) for face in faces], dtype=np.float64).reshape(-1, 4)
         people: list[int | None] = [None] * len(faces)
         for row, column in best_pairs(self._scores(measured, now_s)):
-            self._tracks[row].see(measured[column], now_s)
+            self._tracks[row].see(measured[column], now_s, self._settings.velocity_memory_s)
             people[column] = self._tracks[row].person
         return [
             TrackedFace(face, self._begin(measured[i], now_s) if person is None else person)
@@ -101,9 +107,9 @@ class Tracker:
         if self._last_s is not None:
             at_s = max(at_s, self._last_s)
             # A smoothed interval: one long gap must not keep old tracks alive.
-            self._interval_s += 0.2 * (min(at_s - self._last_s, 2 * self._max_gap_s) - self._interval_s)
+            self._interval_s += 0.2 * (min(at_s - self._last_s, 2 * self._settings.max_gap_s) - self._interval_s)
         self._last_s = at_s
-        limit_s = max(self._max_gap_s, MAX_GAP_FRAMES * self._interval_s)
+        limit_s = max(self._settings.max_gap_s, self._settings.max_gap_frames * self._interval_s)
         self._tracks = [track for track in self._tracks if at_s - track.seen_s <= limit_s]
         return at_s
 
@@ -116,11 +122,12 @@ class Tracker:
         """Overlap of every track with every face, shape (tracks, faces), 0 where they cannot be the same person."""
         if not self._tracks or not len(measured):
             return np.zeros((len(self._tracks), len(measured)))
-        predicted = np.stack([track.predict(at_s) for track in self._tracks])
+        how = self._settings
+        predicted = np.stack([track.predict(at_s, how.coasting_s) for track in self._tracks])
         unseen_s = np.array([at_s - track.seen_s for track in self._tracks])
-        grow = 1.0 + 2.0 * np.minimum(BUFFER + BUFFER_PER_S * unseen_s, BUFFER_MAX)[:, None]
+        grow = 1.0 + 2.0 * np.minimum(how.buffer + how.buffer_per_s * unseen_s, how.buffer_max)[:, None]
         overlap = _overlap(predicted, measured, grow)
-        return np.where(overlap >= MIN_OVERLAP, overlap, 0.0)
+        return np.where(overlap >= how.min_overlap, overlap, 0.0)
 
 
 def _state(face: Face) -> tuple[float, float, float, float]:
