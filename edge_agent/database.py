@@ -47,16 +47,20 @@ PRAGMA user_version={SCHEMA_VERSION};
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM windows"  # noqa: S608 (constants only)
 _INSERT = f"INSERT INTO windows({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
-_CHUNK = 500
+CHUNK = 500
+"""Windows that are read at a time."""
 
 
-def is_damage(error: Exception) -> bool:
-    """Whether the file's content is broken, rather than the disk full, read-only or busy.
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError)
+"""What decoding a damaged row raises."""
 
-    Python maps SQLITE_CORRUPT and SQLITE_NOTADB to plain DatabaseError and the disk's troubles to OperationalError; a
-    row that cannot be decoded any more is damage too.
-    """
-    return type(error) is sqlite3.DatabaseError or isinstance(error, (ValueError, TypeError, KeyError, IndexError))
+
+class DamagedRowsError(Exception):
+    """Rows that SQLite hands out but nobody can decode; ``numbers`` are theirs."""
+
+    def __init__(self, numbers: list[int]) -> None:
+        super().__init__(f"{len(numbers)} windows cannot be decoded, the first is {numbers[0]}")
+        self.numbers = numbers
 
 
 class Database:
@@ -76,6 +80,8 @@ class Database:
             ":memory:" if path is None else path, timeout=5.0, isolation_level=None, check_same_thread=False
         )
         self._runs: dict[int, Run] = {}
+        self.rows = 0
+        """Windows in here."""
         try:
             self._prepare()
         except BaseException:
@@ -93,7 +99,7 @@ class Database:
         if empty:
             self._sql.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
             self._sync_folder()
-        self._one("SELECT count(*) FROM (SELECT 1 FROM windows ORDER BY seq DESC LIMIT 1)")
+        self.rows = int(self._one("SELECT count(*) FROM windows"))
 
     def _sync_folder(self) -> None:
         """A new file survives a power cut only once its folder's entry is on the disk too."""
@@ -114,6 +120,7 @@ class Database:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing; on the disk (fdatasync) when it ends."""
+        rows = self.rows
         self._sql.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -122,6 +129,7 @@ class Database:
             with contextlib.suppress(sqlite3.Error):
                 self._sql.execute("ROLLBACK")
             self._runs.clear()
+            self.rows = rows
             raise
 
     def run_id(self, run: Run) -> int:
@@ -147,15 +155,27 @@ class Database:
     def insert(self, row: Sequence[Any]) -> None:
         """Add one row of :data:`edge_agent.rows.COLUMNS`."""
         self._sql.execute(_INSERT, row)
+        self.rows += 1
 
-    def windows(self, where: str, values: Sequence[Any], limit: int = _CHUNK) -> list[StoredWindow]:
+    def windows(self, where: str, values: Sequence[Any], limit: int = CHUNK) -> list[StoredWindow]:
         """At most ``limit`` windows that match ``where``, which may carry an ORDER BY.
 
         Raises:
-            ValueError, TypeError, KeyError, IndexError: a row is damaged.
+            DamagedRowsError: rows cannot be decoded; delete them and ask again.
         """
-        rows = self._sql.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit)).fetchall()
-        return [from_row(row, self._run(row[1])) for row in rows]
+        found, damaged = [], []
+        for row in self._sql.execute(f"{_SELECT} WHERE {where} LIMIT ?", (*values, limit)).fetchall():
+            try:
+                found.append(from_row(row, self._run(row[1])))
+            except _UNREADABLE:
+                damaged.append(row[0])
+        if damaged:
+            raise DamagedRowsError(damaged)
+        return found
+
+    def numbers(self, first: int, last: int) -> list[int]:
+        """Which windows from ``first`` to ``last`` there are, ascending."""
+        return [seq for (seq,) in self._sql.execute("SELECT seq FROM windows WHERE seq BETWEEN ? AND ?", (first, last))]
 
     def sums(self, start_ms: int, end_ms: int, bucket_ms: int) -> list[SumRow]:
         """Windows that started from ``start_ms`` up to ``end_ms``, summed per bucket and order of labels."""
@@ -167,19 +187,20 @@ class Database:
         weighted = "".join(f", total(people * json_extract(shares, '$[0][{i}]'))" for i in range(len(labels)))
         query = (
             f"SELECT start_ms / ?, count(*), sum(suppressed), total(people){weighted} FROM windows "  # noqa: S608
-            "JOIN runs ON runs.id = run WHERE labels = ? AND start_ms >= ? AND start_ms < ? GROUP BY 1"
+            "JOIN runs ON runs.id = run WHERE labels = ? AND start_ms >= ? AND start_ms < ? "
+            "AND (shares IS NULL OR json_valid(shares)) GROUP BY 1"
         )
         for bucket, windows, suppressed, people, *values in self._sql.execute(
             query, (bucket_ms, order, start_ms, end_ms)
         ):
             yield SumRow(bucket, windows, suppressed, int(people), dict(zip(labels, values, strict=True)))
 
-    def bounds(self) -> tuple[int, int, int]:
-        """(lowest seq, highest seq, number of windows); zeros when there are none."""
-        lowest, highest = self._sql.execute(
-            "SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) FROM windows"
-        ).fetchone()
-        return lowest, highest, int(self._one("SELECT count(*) FROM windows"))
+    def bounds(self) -> tuple[int, int]:
+        """(lowest, highest) number; zeros when there are no windows."""
+        return (
+            int(self._one("SELECT coalesce(min(seq), 0) FROM windows")),
+            int(self._one("SELECT coalesce(max(seq), 0) FROM windows")),
+        )
 
     def used_bytes(self) -> int:
         """Size of the pages in use, without the write-ahead log and pages that wait to be used again."""
@@ -200,7 +221,7 @@ class Database:
 
     def delete(self, numbers: Iterable[int]) -> None:
         """Remove these windows."""
-        self._sql.executemany("DELETE FROM windows WHERE seq=?", ((seq,) for seq in numbers))
+        self.rows -= self._sql.executemany("DELETE FROM windows WHERE seq=?", ((seq,) for seq in numbers)).rowcount
 
     def restamp(self, boot_id: str, wall_minus_monotonic_ms: float) -> int:
         """Give every window of this boot that was stamped by an unsynchronised clock its true start; how many."""
@@ -234,6 +255,16 @@ class Database:
     def set_state(self, name: str, value: str) -> None:
         """Keep a small value."""
         self._sql.execute("INSERT OR REPLACE INTO state(name, value) VALUES (?, ?)", (name, value))
+
+    def insert_raw(self, table: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Add whole rows as they stood in another file of ours; those that are here already stay."""
+        for row in rows:
+            self._sql.execute(f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * len(row))})", row)  # noqa: S608
+        self.rows = int(self._one("SELECT count(*) FROM windows"))
+
+    def copy_to(self, path: Path) -> None:
+        """Write everything to a new file."""
+        self._sql.execute("VACUUM INTO ?", (str(path),))
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, where it can be, and let go of it."""

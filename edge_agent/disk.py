@@ -1,0 +1,224 @@
+"""The store's file and what stands in for it: setting a damaged file aside, going to memory and coming back."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TypeVar
+
+from edge_agent.clock import Clock
+from edge_agent.database import DamagedRowsError, Database
+from edge_agent.errors import StoreError
+from edge_agent.rescue import rescue
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+RETRY_S = 15.0
+"""Between two attempts to get back to the file."""
+
+FAILURES = (sqlite3.Error, OSError)
+"""What a disk does to us."""
+
+
+class Disk:
+    """Either the file takes writes, or :attr:`memory` does; both are read. Not thread-safe: the store locks.
+
+    Args:
+        path: the file.
+        clock: names the damaged files and times the retries.
+        replaced: called with the new file when it had to take the old one's place; some windows may be missing.
+    """
+
+    def __init__(self, path: Path, clock: Clock, replaced: Callable[[Database], None]) -> None:
+        self.file: Database | None = None
+        self.memory: Database | None = None
+        self.reason = ""
+        self.was_damaged = False
+        """Whether the file was found damaged when it was opened."""
+        self._path, self._clock, self._replaced = path, clock, replaced
+        self._retry_at_s = 0.0
+        self._guard: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Take the file, or memory where that fails.
+
+        Raises:
+            StoreError: the file belongs to another running agent, another program or a newer version.
+        """
+        try:
+            self._take_guard()
+            self.file = self._open_file()
+        except FAILURES as error:
+            self._to_memory(error)
+        except StoreError:
+            self.close()
+            raise
+
+    @property
+    def databases(self) -> list[Database]:
+        """Where windows are, lower numbers first."""
+        return [database for database in (self.file, self.memory) if database is not None]
+
+    def write(self, action: Callable[[Database], T]) -> T:
+        """Run ``action`` in one transaction: on the file, on a fresh one after damage, or else in memory.
+
+        It may be run more than once, so it must change nothing but the database.
+        """
+        for attempt in (1, 2):
+            if self.memory is not None:
+                break
+            try:
+                return self._write_to_file(action)
+            except FAILURES as error:
+                if attempt == 2 or not self._heal(error):
+                    self._to_memory(error)
+        assert self.memory is not None
+        with self.memory.transaction():
+            return action(self.memory)
+
+    def _write_to_file(self, action: Callable[[Database], T]) -> T:
+        # SQLite goes on writing to a file that somebody deleted, and all would be lost with the process.
+        if self.file is None or not self._is_there():
+            raise sqlite3.OperationalError("the file has vanished")
+        with self.file.transaction():
+            return action(self.file)
+
+    def read(self, database: Database, action: Callable[[Database], T], otherwise: T) -> T:
+        """What ``action`` finds; damage is healed on the way, and what is lost reads as ``otherwise``."""
+        try:
+            try:
+                return action(database)
+            except FAILURES as error:
+                log.error("%s cannot be read: %s", self._path, error)
+                if database is not self.file or not _is_damage(error) or not self._heal(error):
+                    raise
+                return action(self.file)
+        except FAILURES:
+            return otherwise
+
+    def recover_if_due(self, take_over: Callable[[Database, Database], None], at_once: bool = False) -> None:
+        """Try to get back to the file: ``take_over(file, memory)`` moves the windows in a transaction of the file."""
+        if self.memory is None or not (at_once or self._clock.monotonic_s() >= self._retry_at_s):
+            return
+        self._retry_at_s = self._clock.monotonic_s() + RETRY_S
+        try:
+            self._reopen()
+            assert self.file is not None
+            with self.file.transaction():
+                take_over(self.file, self.memory)
+        except (*FAILURES, StoreError) as error:
+            self.reason = f"{self._path}: {error}"
+            return
+        self.memory.close()
+        self.memory, self.reason = None, ""
+        log.warning("windows are written to %s again", self._path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        for database in self.databases:
+            database.close()
+        self.file = self.memory = None
+        if self._guard is not None:
+            self._guard.close()
+
+    def _is_there(self) -> bool:
+        try:
+            return self._path.exists()
+        except OSError:
+            return False
+
+    def _reopen(self) -> None:
+        if self._guard is None:
+            self._take_guard()
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+        self.file = self._open_file()
+
+    def _take_guard(self) -> None:
+        """One agent per file: two would give out the same numbers. The lock goes with the process."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        guard = self._path.with_name(self._path.name + ".lock").open("wb")
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            guard.close()
+            raise StoreError(
+                f"{self._path}: in use by another running agent; stop it, or give this one its own store.path"
+            ) from None
+        self._guard = guard
+
+    def _open_file(self) -> Database:
+        if self._path.is_dir():
+            raise StoreError(f"{self._path}: is a folder; store.path names a file")
+        try:
+            return Database(self._path)
+        except FAILURES as error:
+            if not _is_damage(error):
+                raise
+            self.was_damaged = True
+            return self._start_afresh(error)
+
+    def _heal(self, error: Exception) -> bool:
+        """Start a fresh file when the old one is damaged or was deleted; whether that worked."""
+        if self.file is None or (self._is_there() and not _is_damage(error)):
+            return False
+        old, self.file = self.file, None
+        try:
+            if self._is_there():
+                old.close()
+                self.file = self._start_afresh(error)
+            else:
+                self.file = self._write_anew(old)
+            self._replaced(self.file)
+        except FAILURES as second:
+            log.error("%s: no fresh file either: %s", self._path, second)
+            return False
+        return True
+
+    def _write_anew(self, old: Database) -> Database:
+        """The deleted file is still there for who has it open: copy it back to its name."""
+        log.error("%s was deleted while it was in use; it is written anew", self._path)
+        copy = self._path.with_name(f"{self._path.name}.copy")
+        copy.unlink(missing_ok=True)
+        old.copy_to(copy)
+        old.close()
+        for suffix in ("-wal", "-shm"):
+            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+        copy.replace(self._path)
+        return Database(self._path)
+
+    def _start_afresh(self, error: Exception) -> Database:
+        """Set the damaged file aside and save into a new one what can still be read of it."""
+        aside = self._path.with_name(f"{self._path.name}.damaged-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
+        self._path.replace(aside)
+        for suffix in ("-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                Path(f"{self._path}{suffix}").replace(f"{aside}{suffix}")
+        fresh = Database(self._path)
+        saved = rescue(aside, fresh)
+        log.error(
+            "%s is damaged (%s): set aside as %s; a fresh file takes its place with the %d windows that could be read",
+            self._path, error, aside.name, saved,
+        )  # fmt: skip
+        return fresh
+
+    def _to_memory(self, error: Exception) -> None:
+        self.memory = Database(None)
+        self.reason = f"{self._path}: {error}"
+        self._retry_at_s = self._clock.monotonic_s() + RETRY_S
+        log.error("windows are kept in memory only, and lost with a stop, until the disk takes them: %s", self.reason)
+
+
+def _is_damage(error: Exception) -> bool:
+    """Whether the file is broken, rather than the disk full, read-only, busy or failing.
+
+    Python raises plain DatabaseError for SQLITE_CORRUPT and SQLITE_NOTADB, OperationalError for the disk's troubles.
+    """
+    return type(error) is sqlite3.DatabaseError

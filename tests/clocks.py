@@ -1,0 +1,31 @@
+"""A clock whose wall time can be stepped, as NTP steps it on a machine that booted in the past."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta, timezone
+
+from edge_agent.clock import Clock
+
+
+class SteppedClock(Clock):
+    """Starts right and unsynchronised; ``forward_s`` moves both clocks, ``off`` only the wall clock."""
+
+    def __init__(self, synced: bool = False, boot: str = "boot-1") -> None:
+        self.off = timedelta(0)
+        self.forward_s = 0.0
+        self.synced = synced
+        self.boot = boot
+
+    def wall(self) -> datetime:
+        return datetime.now(timezone.utc) + self.off + timedelta(seconds=self.forward_s)
+
+    def monotonic_s(self) -> float:
+        return time.monotonic() + self.forward_s
+
+    def synchronised(self) -> bool:
+        return self.synced
+
+    @property
+    def boot_id(self) -> str:
+        return self.boot

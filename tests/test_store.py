@@ -1,0 +1,533 @@
+"""The store: on the disk before anyone hears of it, bounded, and back on its feet after whatever a disk does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from edge_agent import database
+from edge_agent import store as store_module
+from edge_agent.config import StoreConfig
+from edge_agent.errors import StoreError
+from edge_agent.store import Store, open_store
+from tests.clocks import SteppedClock
+from tests.windows import make_report
+
+
+def config_for(directory: Path, **changes: object) -> StoreConfig:
+    return StoreConfig.model_validate({"path": directory / "windows.sqlite", **changes})
+
+
+@contextmanager
+def opened(config: StoreConfig, session: str = "s1", clock: SteppedClock | None = None) -> Iterator[Store]:
+    store = open_store(config, session, "m1", clock)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def numbers(store: Store) -> list[int]:
+    return [stored.seq for stored in store.pending(limit=100_000)]
+
+
+@pytest.mark.parametrize("people", [5, 0, None], ids=["people", "nobody", "suppressed"])
+def test_a_window_comes_back_as_it_was(tmp_path: Path, people: int | None) -> None:
+    report = make_report(3, people=people)
+    with opened(config_for(tmp_path)) as store:
+        stored = store.append(report)
+    with opened(config_for(tmp_path), "s2") as store:
+        again = store.latest()
+    assert again == stored
+    assert again is not None
+    assert (again.report, again.session, again.model) == (report, "s1", "m1")
+
+
+def test_a_suppressed_window_keeps_no_figure_in_the_file(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        store.append(make_report(1, people=None))
+    row = sqlite3.connect(tmp_path / "windows.sqlite").execute("SELECT faces, people, gated, shares FROM windows")
+    assert row.fetchall() == [(None, None, None, None)]
+
+
+def test_numbers_ascend_by_one_and_over_restarts(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        first = [store.append(make_report(n)).seq for n in range(3)]
+    with opened(config_for(tmp_path), "s2") as store:
+        assert [*first, store.append(make_report(9)).seq] == [1, 2, 3, 4]
+
+
+def test_numbers_are_not_given_out_again_when_all_windows_were_dropped(tmp_path: Path) -> None:
+    clock = SteppedClock(synced=True)
+    with opened(config_for(tmp_path, max_age_days=1), clock=clock) as store:
+        for number in range(3):
+            store.append(make_report(number))
+        clock.forward_s = 2 * 86400
+        assert store.append(make_report(4, age_s=-clock.forward_s)).seq == 4
+        assert numbers(store) == [4]
+
+
+def test_many_threads_get_different_numbers(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        threads = [threading.Thread(target=lambda: [store.append(make_report(n)) for n in range(20)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert numbers(store) == list(range(1, 161))
+
+
+def test_only_delivered_windows_are_settled_and_stay_so(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for number in range(10):
+            store.append(make_report(number))
+        store.mark_delivered([1, 2, 5, 9])
+        assert numbers(store) == [3, 4, 6, 7, 8, 10]
+        assert numbers(store)[:2] == [s.seq for s in store.pending(limit=2)]
+        assert [s.seq for s in store.pending(after=4, before=8)] == [6, 7]
+    with opened(config_for(tmp_path)) as store:
+        assert numbers(store) == [3, 4, 6, 7, 8, 10]
+        assert store.stats().pending == 6
+
+
+def test_marks_are_written_with_a_window_once_a_minute(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    with opened(config_for(tmp_path), clock=clock) as store:
+        store.append(make_report(1))
+        store.mark_delivered([1])
+        store.append(make_report(2))
+        assert settled_on_disk(tmp_path) == []
+        clock.forward_s = 61
+        store.append(make_report(3))
+        assert settled_on_disk(tmp_path) == [(1, 1)]
+
+
+def settled_on_disk(directory: Path) -> list[tuple[int, int]]:
+    with sqlite3.connect(directory / "windows.sqlite") as connection:
+        rows = connection.execute("SELECT first, last FROM settled").fetchall()
+    connection.close()
+    return rows
+
+
+def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        assert not store.paused
+        store.paused = True
+    with opened(config_for(tmp_path)) as store:
+        assert store.paused
+        store.paused = False
+    with opened(config_for(tmp_path)) as store:
+        assert not store.paused
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+def test_history_is_half_open_and_in_order(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for minute in range(10):
+            store.append(make_report(minute, NOON + timedelta(minutes=minute)))
+        found = store.history(NOON + timedelta(minutes=2), NOON + timedelta(minutes=5))
+        assert [s.report.window_start.minute for s in found] == [2, 3, 4]
+        assert len(list(store.history())) == 10
+
+
+def test_history_longer_than_a_chunk_is_complete(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for number in range(1100):
+            store.append(make_report(number % 7))
+        assert [s.seq for s in store.history()] == list(range(1, 1101))
+
+
+def test_a_bucket_weighs_by_people_and_never_uses_suppressed_windows(tmp_path: Path) -> None:
+    few, many = make_report(1, NOON, people=2), make_report(2, NOON + timedelta(seconds=10), people=8)
+    with opened(config_for(tmp_path)) as store:
+        for report in (few, many, make_report(3, NOON, people=None), make_report(4, NOON, people=0)):
+            store.append(report)
+        (bucket,) = store.buckets(NOON, NOON + timedelta(minutes=1), 60)
+    assert (bucket.windows, bucket.suppressed, bucket.people) == (4, 1, 10)
+    assert bucket.percentages is not None
+    assert sum(bucket.percentages.values()) == pytest.approx(100.0)
+    for label, share in bucket.percentages.items():
+        assert few.shares is not None
+        assert many.shares is not None
+        mean = (2 * few.shares.percentages[label] + 8 * many.shares.percentages[label]) / 10
+        assert share == pytest.approx(mean, abs=0.1)
+
+
+def test_buckets_lie_on_multiples_of_their_width_and_empty_ones_are_left_out(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for minute in (0, 1, 7):
+            store.append(make_report(minute, NOON + timedelta(minutes=minute), people=0 if minute == 7 else 5))
+        buckets = store.buckets(NOON, NOON + timedelta(hours=1), 300)
+    assert [(b.start.minute, b.windows, b.percentages is None) for b in buckets] == [(0, 2, False), (5, 1, True)]
+
+
+# -- bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_bounded_the_oldest_go_and_only_undelivered_ones_count(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path, max_rows=100)) as store:
+        for number in range(100):
+            store.append(make_report(number % 5))
+        store.mark_delivered(range(1, 31))
+        for number in range(30):
+            store.append(make_report(number % 5))
+            assert store.stats().rows <= 100
+        assert numbers(store)[-1] == 130
+        assert store.stats().dropped == {"rows": 64 - 30}
+        assert store.stats().pending == 130 - 64
+
+
+def test_bytes_are_bounded(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path, max_mb=1)) as store:
+        for number in range(3000):
+            store.append(make_report(number % 5))
+        assert store.stats().bytes < 1.1e6
+        assert store.stats().dropped["bytes"] > 0
+    assert (tmp_path / "windows.sqlite").stat().st_size < 1.1e6
+
+
+def test_age_is_bounded_only_while_the_clock_can_be_believed(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    with opened(config_for(tmp_path, max_age_days=1), clock=clock) as store:
+        store.append(make_report(1, datetime.now(timezone.utc) - timedelta(days=3)))
+        clock.off = timedelta(days=3650)
+        store.append(make_report(2))
+        assert store.stats().rows == 2
+        clock.off, clock.synced, clock.boot = timedelta(0), True, "boot-2"
+        store.append(make_report(3))
+        assert numbers(store) == [2, 3]
+        assert store.stats().dropped == {"age": 1}
+
+
+# -- clocks ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("off", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=-3650)], ids=str)
+def test_windows_of_a_wrong_clock_are_stamped_anew_once_it_is_synchronised(tmp_path: Path, off: timedelta) -> None:
+    clock = SteppedClock()
+    clock.off = off
+    with opened(config_for(tmp_path), clock=clock) as store:
+        wrong = store.append(make_report(1, clock.wall() - timedelta(seconds=10)))
+        assert not wrong.clock_synced
+        clock.off, clock.synced = timedelta(0), True
+        store.append(make_report(2))
+        first, second = store.history()
+    assert (first.clock_synced, second.clock_synced) == (True, True)
+    true_start = datetime.now(timezone.utc) - timedelta(seconds=10)
+    assert abs(first.report.window_start - true_start) < timedelta(seconds=2)
+
+
+def test_a_step_during_a_window_does_not_show_in_its_start(tmp_path: Path) -> None:
+    clock = SteppedClock(synced=True)
+    with opened(config_for(tmp_path), clock=clock) as store:
+        stored = store.append(make_report(1, datetime.now(timezone.utc) - timedelta(days=3650)))
+    assert abs(stored.report.window_start - datetime.now(timezone.utc)) < timedelta(seconds=12)
+
+
+def test_windows_of_an_earlier_boot_keep_their_doubtful_time(tmp_path: Path) -> None:
+    past = datetime.now(timezone.utc).replace(microsecond=0) - timedelta(days=2)
+    with opened(config_for(tmp_path), clock=SteppedClock(boot="boot-1")) as store:
+        store.append(make_report(1, past))
+    with opened(config_for(tmp_path), clock=SteppedClock(synced=True, boot="boot-2")) as store:
+        store.append(make_report(2))
+        first = next(iter(store.history()))
+    assert (first.report.window_start, first.clock_synced) == (past, False)
+
+
+def test_windows_of_an_earlier_process_of_this_boot_are_stamped_anew(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path), clock=SteppedClock()) as store:
+        store.append(make_report(1, datetime(2020, 1, 1, tzinfo=timezone.utc)))
+    with opened(config_for(tmp_path), "s2", SteppedClock(synced=True)) as store:
+        store.append(make_report(2))
+        first = next(iter(store.history()))
+    assert first.clock_synced
+    assert abs(first.report.window_start - datetime.now(timezone.utc)) < timedelta(seconds=12)
+
+
+# -- a disk's moods --------------------------------------------------------------------------------------------------
+
+
+def damaged_files(directory: Path) -> list[str]:
+    return sorted(
+        p.name for p in directory.iterdir() if ".damaged-" in p.name and not p.name.endswith(("-wal", "-shm"))
+    )
+
+
+def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
+    (tmp_path / "windows.sqlite").write_bytes(b"this is no database at all" * 400)
+    with opened(config_for(tmp_path)) as store:
+        assert not store.in_memory
+        stored = store.append(make_report(1))
+        assert numbers(store) == [stored.seq]
+    (aside,) = damaged_files(tmp_path)
+    assert (tmp_path / aside).read_bytes().startswith(b"this is no database")
+
+
+def test_numbers_go_on_above_any_earlier_one_when_the_file_is_lost(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        last = [store.append(make_report(n)).seq for n in range(5)][-1]
+    (tmp_path / "windows.sqlite").write_bytes(b"x" * 10_000)
+    with opened(config_for(tmp_path), "s2") as store:
+        assert store.append(make_report(6)).seq > last
+        assert store.stats().pending == 1
+
+
+def corrupt_pages(path: Path, first: int, last: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(first * 4096)
+        file.write(b"\xde\xad\xbe\xef" * 1024 * (last - first))
+
+
+def test_of_a_file_with_broken_pages_the_rest_is_saved(tmp_path: Path) -> None:
+    path = tmp_path / "windows.sqlite"
+    with opened(config_for(tmp_path)) as store:
+        for number in range(1000):
+            store.append(make_report(number % 7))
+        store.mark_delivered(range(1, 101))
+        store.paused = True
+    corrupt_pages(path, 60, 63)
+    with opened(config_for(tmp_path), "s2") as store:
+        seen = [s.seq for s in store.history()]
+        new = store.append(make_report(1)).seq
+        again = [s.seq for s in store.history()]
+        assert store.stats().dropped["damage"] == 1001 - len(again)
+    assert damaged_files(tmp_path)
+    assert seen[0] == again[0] == 1
+    assert again[-2:] == [1000, new]
+    assert len(again) > 900
+    assert store.paused
+
+
+def test_a_page_that_breaks_while_running_costs_no_new_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "windows.sqlite"
+    # The default cache would hold this small file whole, and the damage would not be seen.
+    monkeypatch.setattr(database, "_PRAGMAS", database._PRAGMAS.replace("cache_size=-1024", "cache_size=5"))
+    with opened(config_for(tmp_path)) as store:
+        for number in range(1000):
+            store.append(make_report(number % 7))
+        before = path.stat().st_size // 4096
+        corrupt_pages(path, 3, before - 1)
+        new = [store.append(make_report(number)).seq for number in range(600)]
+        assert [s.seq for s in store.history()][-600:] == new
+        assert set(new) <= set(numbers(store))
+        assert not store.in_memory
+        assert store.stats().pending == len(numbers(store))
+    assert damaged_files(tmp_path)
+
+
+def test_a_row_that_cannot_be_decoded_is_dropped_alone(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for number in range(5):
+            store.append(make_report(number))
+    with sqlite3.connect(tmp_path / "windows.sqlite") as connection:
+        connection.execute("UPDATE windows SET shares='[[1,' WHERE seq=3")
+    connection.close()
+    with opened(config_for(tmp_path), "s2") as store:
+        assert store.buckets(NOON, datetime.now(timezone.utc), 3600)
+        assert numbers(store) == [1, 2, 4, 5]
+        assert store.stats().dropped == {"damage": 1}
+
+
+def test_a_file_that_is_deleted_while_in_use_is_written_anew(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)) as store:
+        for number in range(5):
+            store.append(make_report(number))
+        for path in tmp_path.glob("windows.sqlite*"):
+            path.unlink()
+        store.append(make_report(6))
+        assert numbers(store) == [1, 2, 3, 4, 5, 6]
+    with opened(config_for(tmp_path), "s2") as store:
+        assert numbers(store) == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_agents_do_not_share_a_file(tmp_path: Path) -> None:
+    with opened(config_for(tmp_path)), pytest.raises(StoreError, match="another running agent"):
+        open_store(config_for(tmp_path), "s2")
+
+
+def test_a_folder_a_stranger_and_a_newer_version_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="folder"):
+        open_store(StoreConfig(path=tmp_path), "s")
+    stranger = sqlite3.connect(tmp_path / "other.sqlite")
+    stranger.execute("CREATE TABLE precious(data)")
+    stranger.commit()
+    with pytest.raises(StoreError, match="another program"):
+        open_store(StoreConfig(path=tmp_path / "other.sqlite"), "s")
+    assert stranger.execute("SELECT count(*) FROM precious").fetchone() == (0,)
+    stranger.close()
+    with opened(config_for(tmp_path)):
+        pass
+    newer = sqlite3.connect(tmp_path / "windows.sqlite")
+    newer.execute("PRAGMA user_version=99")
+    newer.close()
+    with pytest.raises(StoreError, match="newer version"):
+        open_store(config_for(tmp_path), "s")
+
+
+def test_a_folder_that_cannot_be_made_means_memory_and_is_recovered_from(tmp_path: Path) -> None:
+    blocker = tmp_path / "blocked"
+    blocker.write_text("a file where the folder should be")
+    clock = SteppedClock()
+    with opened(StoreConfig(path=blocker / "windows.sqlite"), clock=clock) as store:
+        assert store.in_memory
+        assert "blocked" in store.reason
+        first = store.append(make_report(1)).seq
+        store.mark_delivered([first])
+        second = store.append(make_report(2)).seq
+        blocker.unlink()
+        assert store.in_memory
+        clock.forward_s = 20
+        third = store.append(make_report(3)).seq
+        assert not store.in_memory
+        assert store.reason == ""
+        assert [s.seq for s in store.history()] == [first, second, third]
+        assert numbers(store) == [second, third]
+    with opened(StoreConfig(path=blocker / "windows.sqlite"), "s2") as store:
+        assert numbers(store) == [second, third]
+
+
+def test_windows_waiting_in_a_file_that_was_unreadable_at_the_start_are_sent_later(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    config = config_for(folder)
+    with opened(config) as store:
+        for number in range(3):
+            store.append(make_report(number))
+        store.mark_delivered([1])
+    folder.rename(tmp_path / "away")
+    folder.write_text("")
+    clock = SteppedClock()
+    with opened(config, "s2", clock) as store:
+        mine = store.append(make_report(4)).seq
+        assert numbers(store) == [mine]
+        folder.unlink()
+        (tmp_path / "away").rename(folder)
+        clock.forward_s = 20
+        next_one = store.append(make_report(5)).seq
+        assert numbers(store) == [2, 3, mine, next_one]
+
+
+def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_module, "MEMORY_ROWS", 100)
+    (tmp_path / "f").write_text("")
+    with opened(StoreConfig(path=tmp_path / "f" / "w.sqlite")) as store:
+        for number in range(150):
+            store.append(make_report(number % 5))
+        assert store.stats().rows <= 100
+        assert store.stats().dropped == {"memory": 64}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    if done.returncode != 0:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> None:
+    clock = SteppedClock()
+    with opened(config_for(small_disk), clock=clock) as store:
+        before = [store.append(make_report(n % 5)).seq for n in range(50)]
+        ballast = small_disk / "ballast"
+        subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+        full = [store.append(make_report(n % 5)).seq for n in range(100)]
+        assert store.in_memory
+        assert "full" in store.reason or "disk I/O" in store.reason
+        store.mark_delivered(before[:10] + full[:-20])
+        assert numbers(store) == before[10:] + full[-20:]
+        ballast.unlink()
+        clock.forward_s = 20
+        last = store.append(make_report(1)).seq
+        assert not store.in_memory
+        assert [s.seq for s in store.history()] == [*before, *full, last]
+    with opened(config_for(small_disk), "s2") as store:
+        assert numbers(store) == [*before[10:], *full[-20:], last]
+
+
+def test_a_disk_that_turns_read_only_means_memory_and_is_recovered_from(small_disk: Path) -> None:
+    clock = SteppedClock()
+    with opened(config_for(small_disk), clock=clock) as store:
+        first = store.append(make_report(1)).seq
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    with opened(config_for(small_disk), "s2", clock) as store:
+        second = store.append(make_report(2)).seq
+        assert store.in_memory
+        subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
+        clock.forward_s = 20
+        third = store.append(make_report(3)).seq
+        assert not store.in_memory
+        assert numbers(store) == [first, second, third]
+
+
+# -- the disk has it -------------------------------------------------------------------------------------------------
+
+WRITER = """
+import sys
+from pathlib import Path
+from edge_agent.config import StoreConfig
+from edge_agent.store import open_store
+from tests.windows import make_report
+store = open_store(StoreConfig(path=Path(sys.argv[1])), "s")
+for number in range(int(sys.argv[2])):
+    seq = store.append(make_report(number % 5)).seq
+    sys.stdout.write(f"STORED {seq}\\n")
+    sys.stdout.flush()
+"""
+
+
+def test_a_window_is_synced_to_the_disk_before_anything_says_so(tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        if os.environ.get("CI"):
+            pytest.fail("strace is not installed: apt-get install strace")
+        pytest.skip("strace is not installed: apt-get install strace")
+    trace = tmp_path / "trace"
+    command = [sys.executable, "-c", WRITER, str(tmp_path / "w.sqlite"), "5"]
+    subprocess.run(
+        ["strace", "-f", "-y", "-e", "trace=fdatasync,fsync,pwrite64,write", "-o", str(trace), *command],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    events = [
+        "say" if "STORED" in line else "sync" if "sync(" in line else "log"
+        for line in trace.read_text(errors="replace").splitlines()
+        if "STORED" in line or "w.sqlite-wal" in line
+    ]
+    says = [at for at, event in enumerate(events) if event == "say"]
+    assert len(says) == 5
+    assert all(events[at - 1] == "sync" for at in says), "the write-ahead log is synced last, right before"
+    assert all("log" in events[start:end] for start, end in zip([0, *says], says, strict=False))
+
+
+def test_a_killed_writer_leaves_every_window_it_told_of(tmp_path: Path) -> None:
+    path = tmp_path / "w.sqlite"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path), "100000"],
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": "."},
+    ) as process:
+        assert process.stdout is not None
+        told = [int(process.stdout.readline().split()[1]) for _ in range(300)]
+        process.send_signal(signal.SIGKILL)
+        told += [int(line.split()[1]) for line in process.stdout if line.endswith(b"\n")]
+    with opened(StoreConfig(path=path), "s2") as store:
+        assert set(told) <= set(numbers(store))
