@@ -55,8 +55,12 @@ class LatestFrame:
         """Frames that were replaced before the pipeline fetched them."""
         self.failure: BaseException | None = None
         """What ended the thread: an input that cannot be read, a missing package, or a defect."""
-        self.ended = False
-        """True once a film that does not loop is over, or the thread ended with ``failure``."""
+        self._over = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether no frame will come any more: a film is over and its last frame fetched, or the thread failed."""
+        return self._over and self._slot is None
 
     def start(self) -> None:
         """Open the camera in the background."""
@@ -65,7 +69,7 @@ class LatestFrame:
     def get(self, timeout_s: float) -> Frame | None:
         """Wait for the next frame and take it out of the slot; None when the time is over or the film ended."""
         with self._changed:
-            self._changed.wait_for(lambda: self._slot is not None or self.ended, timeout_s)
+            self._changed.wait_for(lambda: self._slot is not None or self._over, timeout_s)
             frame, self._slot = self._slot, None
             self._changed.notify_all()
             return frame
@@ -93,7 +97,7 @@ class LatestFrame:
         except Exception as error:  # noqa: BLE001 (a thread's boundary: the main thread raises it again)
             self.failure = error
         with self._changed:
-            self.ended = True
+            self._over = True
             self._changed.notify_all()
 
     def _keep_reading(self) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent import __version__
 from edge_agent.live import CameraState
 from edge_agent.redaction import redact
+from edge_agent.secrets import mqtt_password
 
 if TYPE_CHECKING:
     from edge_agent.agent import Agent
@@ -30,6 +31,7 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
     if config.mqtt.enabled:
         from edge_agent.publisher import Publisher
 
+        mqtt_password(config.mqtt.password_file)  # a file that cannot be read is told now, not at the first connection
         publisher = Publisher(
             config, agent.store, agent.session, info(agent), agent, agent.health, agent.classifier.labels
         )

@@ -1,0 +1,282 @@
+"""The whole way, in a real process with a real broker: from a picture to percentages on a topic."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from edge_agent.model import default_model_path
+from tests.agent_process import AgentProcess, configure
+from tests.broker import Broker, Subscriber, free_port, wait_until
+from tests.faces import write_astronaut
+from tests.mjpeg import MjpegCamera
+
+LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
+CAPTURED = "/emotions"
+
+
+def run(path: Path, **options) -> AgentProcess:
+    return AgentProcess("run", "-c", path, folder=path.parent, **options)
+
+
+def rows(store: Path) -> list[tuple]:
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as database:
+        return database.execute("SELECT seq, frames, people FROM windows ORDER BY seq").fetchall()
+
+
+def test_percentages_of_a_real_face_arrive_on_the_topic(broker, tmp_path):
+    path = configure(tmp_path, mqtt={"port": broker.port})
+    with Subscriber(broker.port, "countenance/#") as subscriber, run(path) as agent:
+        second = subscriber.wait_for(CAPTURED, 2, 30)[1]
+        assert agent.stop() == 0
+    window = second.json
+    assert second.qos == 1
+    assert not second.retain
+    assert window["device"] == "test"
+    assert window["people"] == 1
+    assert window["frames"] > 1
+    assert list(window["percentages"]) == LABELS
+    assert sum(round(v * 10) for v in window["percentages"].values()) == 1000
+    assert max(window["percentages"], key=window["percentages"].get) == "happy"  # she smiles
+    assert window["window_start"].endswith("Z")
+    assert 0.9 < window["window_s"] < 2.5
+    states = [message.json["state"] for message in subscriber.of("/status")]
+    assert states[0] == "online"
+    assert states[-1] == "stopped"
+
+
+def test_the_status_is_retained_and_turns_offline_when_the_agent_is_killed(broker, tmp_path):
+    path = configure(tmp_path, mqtt={"port": broker.port, "keepalive_s": 5})
+    with run(path) as agent, Subscriber(broker.port, "countenance/+/status") as early:
+        early.wait_for("/status", 1, 30)
+        with Subscriber(broker.port, "countenance/+/status") as late:
+            assert late.wait_for("/status")[0].retain
+            agent.process.kill()
+            wait_until(lambda: late.of("/status")[-1].json["state"] == "offline", 15)
+            assert late.of("/status")[-1].json["session"] == early.of("/status")[0].json["session"]
+
+
+def test_windows_measured_while_the_broker_was_down_arrive_when_it_appears(tmp_path):
+    later = Broker(tmp_path / "broker")
+    path = configure(tmp_path, mqtt={"port": later.port, "reconnect_max_s": 1})
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log and len(rows(tmp_path / "windows.sqlite")) >= 3, 30)
+        with later, Subscriber(later.port, "countenance/#") as subscriber:
+            history = subscriber.wait_for("/emotions/history", 3, 30)
+            live = subscriber.wait_for(CAPTURED, 1, 30)
+            assert [m.json["seq"] for m in history] == sorted(m.json["seq"] for m in history)
+            assert all(m.json["historical"] for m in history)
+            assert not live[0].json["historical"]
+            assert agent.stop() == 0
+    assert "windows are kept and sent later" in agent.log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_closes_the_open_window_and_ends_with_0(tmp_path, number):
+    path = configure(tmp_path, mqtt={"enabled": False}, window={"seconds": 3600})
+    with run(path) as agent:
+        wait_until(lambda: "camera running" in agent.log, 30)
+        time.sleep(0.5)
+        assert agent.stop(number) == 0
+    ((_seq, frames, people),) = rows(tmp_path / "windows.sqlite")
+    assert frames > 0
+    assert people == 1
+
+
+@pytest.mark.parametrize("delay_s", [0.0, 0.15, 0.3, 0.6, 1.0])
+def test_sigterm_at_any_moment_of_the_start_ends_cleanly_or_by_the_signal(tmp_path, delay_s):
+    path = configure(tmp_path)
+    with run(path) as agent:
+        time.sleep(delay_s)
+        assert agent.stop() in (0, -signal.SIGTERM)
+        assert "Traceback" not in agent.log
+    with run(path) as agent:  # and nothing is left that stops the next start
+        wait_until(lambda: "ready" in agent.log, 30)
+
+
+def test_a_film_that_ends_ends_the_agent_with_all_its_frames_read(broker, tmp_path):
+    folder = tmp_path / "film"
+    folder.mkdir()
+    write_astronaut(folder / "0.png")
+    for number in range(1, 12):
+        shutil.copy(folder / "0.png", folder / f"{number:02d}.png")
+    path = configure(
+        tmp_path,
+        camera={"source": str(folder), "fps": 0, "loop": False},
+        mqtt={"port": broker.port},
+        window={"seconds": 3600},
+    )
+    with Subscriber(broker.port, "countenance/#") as subscriber, run(path) as agent:
+        assert agent.process.wait(60) == 0
+        assert subscriber.wait_for("", 1) is not None
+    assert rows(tmp_path / "windows.sqlite") == [(1, 12, 1)]
+
+
+def test_reload_takes_a_good_configuration_and_keeps_the_old_one_before_a_bad_one(tmp_path):
+    path = configure(tmp_path, mqtt={"enabled": False})
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log, 30)
+        good = path.read_text()
+        path.write_text(good + "nonsense: 1\n")
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration not taken" in agent.log, 10)
+        path.write_text(good.replace("id: test", "id: renamed"))
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "device=renamed" in agent.log, 30)
+        assert agent.stop() == 0
+
+
+def test_a_pause_by_mqtt_survives_a_restart(broker, tmp_path):
+    path = configure(tmp_path, mqtt={"port": broker.port})
+    with Subscriber(broker.port, "countenance/#") as subscriber:
+        with run(path) as agent:
+            subscriber.wait_for(CAPTURED, 1, 30)
+            subscriber.client.publish("countenance/test/command/pause", b'{"transaction": 1}', qos=1)
+            assert subscriber.wait_for("/response")[0].json["status"] == "ok"
+            wait_until(lambda: " paused" in agent.log, 10)
+            seen = len(subscriber.of(CAPTURED))
+            time.sleep(2.5)
+            assert len(subscriber.of(CAPTURED)) == seen
+            agent.stop()
+        with run(path) as agent:
+            wait_until(lambda: "ready" in agent.log.split(" paused", 1)[1], 30)
+            time.sleep(2.0)
+            assert len(subscriber.of(CAPTURED)) == seen
+            subscriber.client.publish("countenance/test/command/resume", b"{}", qos=1)
+            subscriber.wait_for(CAPTURED, seen + 1, 30)
+
+
+def test_an_absent_camera_is_waited_for(tmp_path):
+    stream = MjpegCamera(free_port())
+    path = configure(
+        tmp_path,
+        camera={"backend": "opencv", "source": stream.url, "reopen_max_s": 0.5},
+        mqtt={"enabled": False},
+    )
+    with run(path) as agent:
+        wait_until(lambda: "camera gone" in agent.log, 30)
+        assert "ready" in agent.log
+        stream.start()
+        wait_until(lambda: "camera running" in agent.log, 30)
+        stream.stop()
+        assert agent.stop() == 0
+
+
+def broken_model(folder: Path, how: str) -> Path:
+    model = default_model_path()
+    target = folder / "emotion.tflite"
+    shutil.copy(model, target)
+    shutil.copy(model.with_suffix(".json"), target.with_suffix(".json"))
+    match how:
+        case "missing":
+            target.unlink()
+        case "truncated":
+            target.write_bytes(target.read_bytes()[:5000])
+        case "not tflite":
+            target.write_bytes(b"x" * target.stat().st_size)
+        case "another":
+            target.write_bytes(target.read_bytes()[:-1] + b"\xff")
+        case "label count":
+            text = json.loads(target.with_suffix(".json").read_text())
+            text["labels"] = text["labels"][:6]
+            target.with_suffix(".json").write_text(json.dumps(text))
+        case "no json":
+            target.with_suffix(".json").unlink()
+    return target
+
+
+@pytest.mark.parametrize(
+    ("sections", "code", "reason"),
+    [
+        ({"camera": {"source": "/nonexistent/film.mp4"}}, 3, "does not exist"),
+        ({"detector": {"kind": "yunet", "path": "/nonexistent.onnx"}}, 5, "names no file"),
+        ({"model": {"path": "missing"}}, 6, "emotion.tflite"),
+        ({"model": {"path": "truncated"}}, 6, "truncated"),
+        ({"model": {"path": "not tflite"}}, 6, "not a TFLite file"),
+        ({"model": {"path": "another"}}, 6, "belong to different models"),
+        ({"model": {"path": "label count"}}, 6, "labels"),
+        ({"model": {"path": "no json"}}, 6, "emotion.json"),
+        ({"device": {"id": "a/b"}}, 78, "device.id"),
+        ({"mqtt": {"password_file": "/nonexistent"}}, 78, "MQTT password"),
+        ({"store": {"path": "/proc"}}, 9, "folder"),
+    ],
+)
+def test_what_cannot_work_ends_the_start_with_one_clear_line_and_its_code(tmp_path, sections, code, reason):
+    if "model" in sections:
+        sections = {"model": {"path": str(broken_model(tmp_path, sections["model"]["path"]))}}
+    with run(configure(tmp_path, **sections)) as agent:
+        assert agent.process.wait(30) == code
+    lines = [line for line in agent.log.splitlines() if line.startswith("edge-agent: ")]
+    assert len(lines) == 1
+    assert reason in lines[0]
+    assert "Traceback" not in agent.log
+
+
+def test_two_agents_do_not_share_a_store(tmp_path):
+    path = configure(tmp_path, mqtt={"enabled": False})
+    with run(path) as first:
+        wait_until(lambda: "ready" in first.log, 30)
+        with run(path) as second:
+            assert second.process.wait(30) == 9
+        assert "in use by another running agent" in second.log
+
+
+def test_a_refused_password_is_told_and_windows_are_kept(tmp_path):
+    passwords = tmp_path / "passwords"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", str(passwords), "device", "right"], check=True)
+    passwords.chmod(0o644)
+    with Broker(tmp_path / "broker", f"allow_anonymous false\npassword_file {passwords}") as broker:
+        path = configure(tmp_path, mqtt={"port": broker.port, "username": "device", "reconnect_max_s": 1})
+        with run(path, environ={"COUNTENANCE_MQTT_PASSWORD": "wrong-hunter2"}) as agent:
+            wait_until(lambda: "authori" in agent.log.lower(), 30)
+            wait_until(lambda: len(rows(tmp_path / "windows.sqlite")) >= 2, 30)
+            assert agent.stop() == 0
+        assert "hunter2" not in agent.log
+        with (
+            run(path, environ={"COUNTENANCE_MQTT_PASSWORD": "right"}) as agent,
+            Subscriber(broker.port, "countenance/#", username="device", password="right") as subscriber,
+        ):
+            subscriber.wait_for("/emotions/history", 2, 30)
+
+
+def test_importing_the_package_and_asking_for_help_load_nothing_heavy():
+    code = (
+        "import sys, edge_agent, edge_agent.cli\n"
+        "try: edge_agent.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "heavy = 'cv2 numpy pydantic yaml paho tflite_runtime ai_edge_litert tensorflow starlette prometheus_client'\n"
+        "print([name for name in heavy.split() if name in sys.modules])"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "exit codes" in done.stdout
+    assert time.monotonic() - started < 0.5 if "CI" not in os.environ else True
+
+
+def test_the_device_never_imports_training_quantization_or_tensorflow():
+    code = (
+        "import sys, pkgutil, importlib\n"
+        "class Block:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name.split('.')[0] in 'training quantization tensorflow keras sklearn matplotlib'.split():\n"
+        "            raise AssertionError(f'the device imports {name}')\n"
+        "sys.meta_path.insert(0, Block())\n"
+        "import edge_agent\n"
+        "for module in pkgutil.walk_packages(edge_agent.__path__, 'edge_agent.'):\n"
+        "    importlib.import_module(module.name)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
