@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from edge_agent.errors import CountenanceError
-from training.data import find_source
+from training.data import PUBLIC, SPLITS, find_source
 from training.recipe import find_recipe, load_recipe
 
 
@@ -35,6 +35,20 @@ def _fit(options: argparse.Namespace) -> None:
     fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher)
 
 
+def _evaluate(options: argparse.Namespace) -> None:
+    source = find_source(options.data, options.votes)
+    from training.evaluate import describe
+
+    print(describe(options.run, source, options.split))
+
+
+def _report(options: argparse.Namespace) -> None:
+    source = find_source(options.data, options.votes)
+    from training.report import report
+
+    print(report(options.run, source, options.split))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -46,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")
     _add_data(fit)
+    for name, command, summary in (
+        ("evaluate", _evaluate, "accuracy, macro-F1 and calibration error of a run's float model"),
+        ("report", _report, "write an HTML page with curves, confusion matrices and mistakes into a run folder"),
+    ):
+        sub = commands.add_parser(name, help=summary)
+        sub.set_defaults(command=command)
+        sub.add_argument("run", type=Path)
+        sub.add_argument("--split", choices=SPLITS, default=PUBLIC, help="(%(default)s)")
+        _add_data(sub)
     return parser
 
 
