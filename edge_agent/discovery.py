@@ -33,7 +33,7 @@ def discovery_payload(
 
     Args:
         labels: emotions of the model; a sensor each.
-        info: ``version`` and ``model`` are shown.
+        info: what ``.../info`` tells; ``version`` and the model's name are shown.
         window_s: length of a window in seconds; three of them without news make a sensor unavailable.
     """
     topics = topics_of(config)
@@ -48,7 +48,7 @@ def discovery_payload(
         component["unique_id"] = f"countenance_{config.device.id}_{key}"
     return {
         "dev": _device(config, info),
-        "o": {"name": "countenance", "sw": str(info.get("version", "")), "url": SUPPORT_URL},
+        "o": {"name": "countenance", "sw": info["version"], "url": SUPPORT_URL},
         "availability": [{"topic": topics.status, "value_template": _AVAILABLE}],
         "qos": 1,
         "cmps": components,
@@ -60,8 +60,8 @@ def _device(config: Config, info: Mapping[str, Any]) -> dict[str, Any]:
         "ids": [f"countenance_{config.device.id}"],
         "name": config.device.name,
         "mf": "Countenance",
-        "mdl": str(info.get("model", "edge agent")),
-        "sw": str(info.get("version", "")),
+        "mdl": f"edge agent, model {info['model']['name']}",
+        "sw": info["version"],
     }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from edge_agent.clock import Clock
-from edge_agent.database import DamagedRowsError, Database
+from edge_agent.database import Database
 from edge_agent.errors import StoreError
 from edge_agent.rescue import rescue
 
