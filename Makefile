@@ -15,6 +15,13 @@ test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that 
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/python -m pytest -m "not device and not training" $(PYTEST_ARGS)
 
+test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames (root, Debian; an hour the first time)
+	@scripts/setup test
+	@scripts/test-tools
+	@scripts/need systemd-nspawn systemd-container
+	@scripts/need mmdebstrap mmdebstrap
+	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 tests/device $(PYTEST_ARGS)
+
 lint: ## Style and types
 	@scripts/setup test
 	$(VENV)/ruff check .

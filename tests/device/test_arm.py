@@ -1,0 +1,95 @@
+"""The agent on 64-bit ARM, emulated: Debian 12 as on Raspberry Pi OS Bookworm, Debian 13 as on Trixie."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import pytest
+
+from tests.device.arm import Emulated, emulate_aarch64
+from tests.device.trees import build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+
+pytestmark = [pytest.mark.device, pytest.mark.timeout(3600)]
+
+SYSTEMS = {"bookworm": ("3.11", "tflite"), "trixie": ("3.13", "litert")}
+"""Release to its Python, and the runtime that the package depends on there."""
+PREDICT = "import sys; from edge_agent.cli import main; sys.exit(main(sys.argv[1:]))"
+ANSWERS = """
+import json, sys
+import numpy as np
+from edge_agent.classifier import Classifier
+from edge_agent.model import load_model
+model = load_model()
+noise = np.random.default_rng(7).integers(0, 256, (32, model.info.input.height, model.info.input.width, 1), np.uint8)
+crops = np.concatenate([model.self_test_crops(), noise])
+answers = {head: Classifier(model, sys.argv[1], 1, head).raw(crops).tolist() for head in model.info.heads}
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a real photograph of a real face."""
+    from skimage.data import astronaut
+
+    folder = tmp_path_factory.mktemp("photo")
+    cv2.imwrite(str(folder / "astronaut.png"), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
+    return folder
+
+
+@pytest.fixture(scope="module", params=SYSTEMS)
+def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, photo: Path) -> Iterator[str]:
+    """The name of the release that is ready in ``MACHINES``."""
+    python, _ = SYSTEMS[request.param]
+    work = tmp_path_factory.mktemp(request.param)
+    build_wheel(stage_sources(work / "sources"), work)
+    (wheel,) = work.glob("*.whl")
+    site = site_packages(python, "aarch64", wheelhouse(python, "aarch64", wheel, "demo"), "demo", work / "site")
+    emulate_aarch64()
+    tree = debian_tree(request.param, "arm64")
+    MACHINES[request.param] = Emulated(tree, [(site, "/site"), (photo, "/photo")])
+    yield request.param
+    shutil.rmtree(work)
+
+
+MACHINES: dict[str, Emulated] = {}
+
+
+def here(*arguments: str) -> str:
+    """The same on this machine."""
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=True).stdout
+
+
+def test_it_is_another_processor(system: str) -> None:
+    python, _ = SYSTEMS[system]
+    said = MACHINES[system].python("-c", "import platform; print(platform.machine(), platform.python_version())")
+    assert said.startswith(f"aarch64 {python}.")
+
+
+def test_the_model_answers_byte_for_byte_as_on_x86(system: str) -> None:
+    """Of the same runtime: each of the two has its own roundings."""
+    _, runtime = SYSTEMS[system]
+    there = json.loads(MACHINES[system].python("-c", ANSWERS, runtime))
+    assert there == json.loads(here("-c", ANSWERS, runtime))
+
+
+def test_a_photograph_gets_the_same_answer_as_on_x86(system: str, photo: Path) -> None:
+    _, runtime = SYSTEMS[system]
+    (photo / "agent.yaml").write_text(f"model: {{runtime: {runtime}}}\ndetector: {{kind: haar}}\n")
+    command = ("-c", PREDICT, "predict", "--json", "-c")
+    there = json.loads(MACHINES[system].python(*command, "/photo/agent.yaml", "/photo/astronaut.png"))
+    expected = json.loads(here(*command, str(photo / "agent.yaml"), str(photo / "astronaut.png")))
+    assert there["faces"], "the face was found"
+    assert there["percentages"] == expected["percentages"]
+    assert [face["box"] for face in there["faces"]] == [face["box"] for face in expected["faces"]]
+
+
+def test_the_demo_runs_from_the_camera_to_the_broker_and_back(system: str) -> None:
+    said = MACHINES[system].python("-c", PREDICT, "demo", "--seconds", "60")
+    assert "windows came back from the broker" in said
