@@ -33,7 +33,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
     """The live page."""
     words = visit.language
     state = "stale" if _is_stale(figures) else str(figures["state"])
-    top = strongest(figures["emotions"]) if state in ("live", "stale") else None
+    top = strongest(figures["emotions"])
     return fill(
         "board.html",
         {
@@ -48,10 +48,10 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "refresh_s": max(5, round(config.window.seconds)),
             "chip": words.text(f"state_{state}"),
             "face": _kind(top["label"]) if top else ("other" if state == "stale" else state),
-            "lead": words.text("strongest") if top else "",
+            "lead": words.text("strongest_recently" if figures["rolling"] else "strongest") if top else "",
             "number": words.percent(top["percent"]) if top else "",
             "word": words.emotion(top["label"]) if top else words.text(f"state_{state}"),
-            "text": "" if top else _state_text(config, words, state),
+            "text": _state_text(config, words, state),
             "people": _people(words, figures),
             "last": _last(words, figures) if state == "stale" else "",
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
@@ -141,7 +141,7 @@ def _people(words: Language, figures: Mapping[str, Any]) -> str:
         if span_s >= 120
         else words.text("span_seconds", n=words.number(span_s))
     )
-    return f"{words.text('people')}: {words.number(figures['people'])}, {span}"
+    return words.text("people", n=words.number(figures["people"]), span=span)
 
 
 def _last(words: Language, figures: Mapping[str, Any]) -> str:

@@ -48,7 +48,7 @@ function draw() {
   const state = currentState();
   const top = strongest();
   const stale = state === "agent_down" || state === "stale";
-  const showsTop = top !== null && (state === "live" || state === "stale");
+  const showsTop = top !== null && state !== "agent_down";
   root.dataset.state = state;
   root.dataset.mood = showsTop ? kind(top.label) : "none";
   root.toggleAttribute("data-stale", stale);
@@ -64,9 +64,9 @@ function drawHero(state, top, showsTop) {
   set("hero-lead", showsTop ? text(figures.rolling ? "strongest_recently" : "strongest") : "");
   set("hero-number", showsTop ? percent(top.percent) : "");
   set("hero-word", showsTop ? emotion(top.label) : text(`state_${state}`));
-  set("hero-text", showsTop ? "" : (page.state_texts[state] ?? ""));
+  set("hero-text", page.state_texts[state] ?? "");
   const counted = figures.people !== null && figures.span_s !== null;
-  set("people", counted ? `${text("people")}: ${number(figures.people)}, ${spanWords(figures.span_s)}` : figures.detail);
+  set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : figures.detail);
   const late = (state === "stale" || state === "agent_down") && figures.window_end !== null;
   set("last", late ? text("last_figures", { time: time(new Date(figures.window_end)) }) : "");
 }

@@ -1,0 +1,399 @@
+"""The page's server over real HTTP: addresses, headers, names, history, downloads, and errors at the start."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jsonschema
+import pytest
+from prometheus_client import Counter
+
+from edge_agent.errors import ConfigError, MissingPackageError
+from edge_agent.kiosk.render import STATIC
+from edge_agent.live import CameraState
+from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
+
+OPENAPI = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    with Stage() as running:
+        yield running
+
+
+@pytest.fixture
+def client(stage: Stage) -> Iterator[httpx.Client]:
+    stage.play("live")
+    with httpx.Client(base_url=stage.url, timeout=10) as http:
+        yield http
+
+
+def conforms(body: Any, schema: str) -> None:
+    """The body is as the OpenAPI description says."""
+    jsonschema.validate(body, {"$ref": f"#/components/schemas/{schema}", "components": OPENAPI["components"]})
+
+
+def test_the_page_shows_the_current_figures_without_any_script(client: httpx.Client):
+    page = client.get("/").text
+    assert re.search(r'id="hero-number">46%<', page)
+    assert re.search(r'id="hero-word">Happy<', page)
+    assert "People counted: 23, in the last 10 seconds" in page
+    assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page
+    assert re.findall(r'data-label="(\w+)"', page)[0] == "happy"
+
+
+@pytest.mark.parametrize(
+    ("state", "word"),
+    [
+        ("too_few", "Too few people"),
+        ("nobody", "Nobody here"),
+        ("paused", "Paused"),
+        ("camera_off", "Camera off"),
+        ("starting", "Starting"),
+    ],
+)
+def test_each_state_is_told_apart_without_script_and_shows_no_figures(
+    stage: Stage, client: httpx.Client, state: str, word: str
+):
+    stage.play(state)
+    page = client.get("/").text
+    assert f'data-state="{state}"' in page
+    assert f'id="hero-word">{word}<' in page
+    shown = re.findall(r'class="value">([^<]*)<', page)
+    assert shown == ["–"] * len(LABELS)
+    current = client.get("/api/current").json()
+    conforms(current, "Figures")
+    assert current["state"] == state
+    assert {emotion["percent"] for emotion in current["emotions"]} == {None}
+
+
+def test_old_figures_are_called_out_of_date(stage: Stage, client: httpx.Client):
+    stage.play("stale")
+    assert 'data-state="stale"' in client.get("/").text
+
+
+def test_a_suppressed_window_gives_away_no_number_of_people(stage: Stage, client: httpx.Client):
+    stage.play("too_few")
+    assert client.get("/api/current").json()["people"] is None
+
+
+def test_the_rolling_estimate_stands_in_where_a_window_has_too_few_people(stage: Stage, client: httpx.Client):
+    stage.play("rolling")
+    current = client.get("/api/current").json()
+    assert (current["state"], current["rolling"], current["span_s"], current["people"]) == ("too_few", True, 900.0, 41)
+    assert "in the last 15 minutes" in client.get("/").text
+
+
+def test_titles_and_labels_cannot_inject_html(tmp_path: Path):
+    with Stage(tmp_path, kiosk={"title": "<script>alert(1)</script> & 'co'"}) as stage:
+        page = httpx.get(stage.url).text
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; &#x27;co&#x27;" in page
+
+
+def test_every_answer_carries_the_fence(client: httpx.Client):
+    for path in ("/", "/predict", "/api/current", "/static/kiosk.css", "/healthz", "/nowhere"):
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert "server" not in headers
+
+
+def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client: httpx.Client):
+    for path in ("/", "/predict"):
+        page = client.get(path).text
+        assert not re.search(r"<style|\sstyle=|\son\w+=|javascript:", page)
+        assert not re.search(r"<script(?![^>]*(src=\"/static/|type=\"application/json\"))", page)
+        assert not re.search(r"(?:src|href|action)=\"(?!/|#)", page)
+    for file in STATIC.iterdir():
+        if file.suffix in (".css", ".js"):
+            assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", file.read_text(encoding="utf-8")), file.name
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "192.168.1.5"])
+def test_a_foreign_name_is_refused_on_loopback(client: httpx.Client, host: str):
+    answer = client.get("/api/current", headers={"host": host})
+    assert answer.status_code == 421
+    assert "kiosk.allowed_hosts" in answer.text
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:1234", "127.0.0.1:80", "[::1]:8765", "wall.example"])
+def test_own_names_are_served(tmp_path: Path, host: str):
+    with Stage(tmp_path, kiosk={"allowed_hosts": ["wall.example"]}) as stage:
+        assert httpx.get(f"{stage.url}/healthz", headers={"host": host}).status_code == 200
+
+
+def test_beyond_loopback_addresses_and_the_machine_s_name_are_served_and_foreign_names_are_not(tmp_path: Path):
+    with Stage(tmp_path, kiosk={"host": "0.0.0.0"}) as stage:
+        for host in ("192.168.1.5:80", socket.gethostname(), f"{socket.gethostname()}.local"):
+            assert httpx.get(f"{stage.url}/healthz", headers={"host": host}).status_code == 200
+        assert httpx.get(f"{stage.url}/healthz", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_requests_from_another_site_are_refused(client: httpx.Client):
+    answer = client.post("/api/predict", content=b"x", headers={"origin": "https://evil.example"})
+    assert answer.status_code == 403
+
+
+def test_static_files_are_kept_for_ever_under_their_hash_and_asked_for_again_otherwise(client: httpx.Client):
+    address = re.search(r'href="(/static/kiosk\.css\?v=\w+)"', client.get("/").text)
+    assert address is not None
+    assert "immutable" in client.get(address[1]).headers["cache-control"]
+    plain = client.get("/static/kiosk.css")
+    assert plain.headers["cache-control"] == "no-cache"
+    again = client.get("/static/kiosk.css", headers={"if-none-match": plain.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("name", ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "nothing.js", "..%5capp.py"])
+def test_no_other_file_can_be_had(client: httpx.Client, name: str):
+    assert client.get(f"/static/{name}").status_code == 404
+
+
+def test_only_predict_takes_anything_but_get(client: httpx.Client):
+    for path in ("/", "/api/current", "/api/history", "/api/windows.csv", "/metrics", "/api/events"):
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            assert client.request(method, path).status_code == 405
+
+
+def test_events_bring_the_current_state_and_then_each_change(stage: Stage, client: httpx.Client):
+    received: list[dict[str, Any]] = []
+    with client.stream("GET", "/api/events") as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        for line in stream.iter_lines():
+            if not line.startswith("data: "):
+                continue
+            received.append(json.loads(line[6:]))
+            if len(received) == 1:
+                stage.tell(report_of(shares_of({**TYPICAL, "sad": 300.0})))
+            if len(received) == 2:
+                break
+    for figures in received:
+        conforms(figures, "Figures")
+    assert received[1]["seq"] == received[0]["seq"] + 1
+    assert max(received[1]["emotions"], key=lambda one: one["percent"])["label"] == "sad"
+
+
+def test_identify_is_told_for_some_seconds(stage: Stage, client: httpx.Client):
+    stage.live.update(identified_monotonic_s=time.monotonic())
+    assert 0 < client.get("/api/current").json()["identify_s"] <= 15
+    stage.live.update(identified_monotonic_s=time.monotonic() - 60)
+    assert client.get("/api/current").json()["identify_s"] == 0
+
+
+def test_health_and_readiness(stage: Stage, client: httpx.Client):
+    assert client.get("/healthz").json() == {"status": "ok"}
+    assert client.get("/readyz").status_code == 200
+    stage.is_ready = False
+    try:
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json()) == (503, {"ready": False})
+    finally:
+        stage.is_ready = True
+
+
+def test_metrics_are_those_of_the_agent_s_registry(stage: Stage, client: httpx.Client):
+    Counter("kiosk_test_things", "Things", registry=stage.registry).inc(3)
+    answer = client.get("/metrics")
+    assert "kiosk_test_things_total 3.0" in answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=")
+
+
+def test_every_described_address_answers_as_described(client: httpx.Client):
+    described = client.get("/openapi.json").json()
+    assert described == OPENAPI
+    for path, operations in described["paths"].items():
+        if "get" in operations and path != "/api/events":
+            assert client.get(path).status_code == 200, path
+
+
+# -- history and download ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Forty windows, one a minute, every fourth of them suppressed."""
+    with Stage(tmp_path_factory.mktemp("past")) as running:
+        for minute in range(40, 0, -1):
+            suppressed = minute % 4 == 0
+            shares = None if suppressed else shares_of(TYPICAL, 10)
+            running.store.append(report_of(shares, suppressed, age_s=minute * 60.0))
+        yield running
+
+
+def test_history_sums_up_buckets_and_leaves_out_what_is_withheld(past: Stage):
+    history = httpx.get(f"{past.url}/api/history?from=-3600&bucket=600").json()
+    conforms(history, "History")
+    assert history["bucket_s"] == 600
+    assert sum(bucket["windows"] for bucket in history["buckets"]) == 40
+    assert sum(bucket["suppressed"] for bucket in history["buckets"]) == 10
+    assert sum(bucket["people"] for bucket in history["buckets"]) == 300
+    for bucket in history["buckets"]:
+        if bucket["suppressed"] < bucket["windows"]:
+            assert bucket["percentages"]["happy"] == pytest.approx(46.0, abs=0.1)
+        else:
+            assert (bucket["people"], bucket["percentages"]) == (0, None)
+
+
+def test_history_takes_iso_times(past: Stage):
+    now = datetime.now(timezone.utc)
+    for style in ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S+00:00", "%Y-%m-%dT%H:%M:%S"):
+        start, end = ((now + timedelta(minutes=m)).strftime(style) for m in (-20, -10))
+        history = httpx.get(f"{past.url}/api/history?from={start}&to={end}&bucket=3600").json()
+        assert sum(bucket["windows"] for bucket in history["buckets"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("from=yesterday", "'from' must be ISO 8601"),
+        ("to=1e400", "'to' must be ISO 8601"),
+        ("from=nan", "'from' must be ISO 8601"),
+        ("from=0&to=-60", "'from' must be before 'to'"),
+        ("bucket=0", "at least 1 second"),
+        ("bucket=-5", "at least 1 second"),
+        ("bucket=nan", "at least 1 second"),
+        ("bucket=x", "number of seconds"),
+        ("from=-31536000&bucket=1", "more than 2000 buckets"),
+    ],
+)
+def test_a_wrong_query_is_told_what_is_wrong(past: Stage, query: str, said: str):
+    answer = httpx.get(f"{past.url}/api/history?{query}")
+    assert answer.status_code == 400
+    conforms(answer.json(), "Error")
+    assert said in answer.json()["error"]["detail"]
+
+
+def test_the_download_holds_one_line_a_window_and_empty_cells_for_what_is_withheld(past: Stage):
+    answer = httpx.get(f"{past.url}/api/windows.csv?from=-3600")
+    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
+    assert answer.headers["content-disposition"] == 'attachment; filename="entrance-windows.csv"'
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert len(rows) == 40
+    for row in rows:
+        if row["suppressed"] == "true":
+            assert (row["people"], row["faces"], row["happy"], row["happy_low"]) == ("", "", "", "")
+        else:
+            assert float(row["happy_low"]) < float(row["happy"]) < float(row["happy_high"])
+
+
+def test_a_wrong_download_is_told_what_is_wrong(past: Stage):
+    assert httpx.get(f"{past.url}/api/windows.csv?from=x").status_code == 400
+
+
+# -- at the start and at the end --------------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_a_clear_error(tmp_path: Path):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"kiosk\.port: {port} is in use on 127\.0\.0\.1"):
+            Stage(tmp_path, port=port).__enter__()
+
+
+def test_a_foreign_address_is_a_clear_error(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"kiosk\.host: cannot listen on 192\.0\.2\.7"):
+        Stage(tmp_path, kiosk={"host": "192.0.2.7"}).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("kiosk", "said"),
+    [
+        ({"language": "xx"}, "no language 'xx'"),
+        ({"emotions": ["happy", "smug"]}, "the model does not know smug; it has angry"),
+        ({"logo": "/nowhere/logo.svg"}, "does not exist"),
+        ({"logo": "/etc/passwd"}, "must be an SVG, PNG, WebP or JPEG file"),
+        ({"host": "0.0.0.0", "predict": "always"}, "COUNTENANCE_KIOSK_TOKEN"),
+    ],
+)
+def test_wrong_settings_are_errors_before_anything_is_served(tmp_path: Path, kiosk: dict[str, Any], said: str):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Stage(tmp_path, kiosk=kiosk).__enter__()
+
+
+def test_without_the_extra_the_error_names_the_install_command(tmp_path: Path):
+    """In a process where uvicorn cannot be imported."""
+    code = """
+import sys
+sys.modules["uvicorn"] = None
+from edge_agent.errors import MissingPackageError
+from tests.kiosk_stage import Stage
+try:
+    Stage().__enter__()
+except MissingPackageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "kiosk.enabled needs the package uvicorn: pip install 'countenance[kiosk]'"
+    assert issubclass(MissingPackageError, ImportError)
+
+
+def test_chosen_emotions_are_shown_in_their_order(tmp_path: Path):
+    with Stage(tmp_path, kiosk={"emotions": ["sad", "happy"]}) as stage:
+        assert re.findall(r'data-label="(\w+)"', httpx.get(stage.url).text) == ["sad", "happy"]
+
+
+def test_the_logo_is_shown_and_cannot_run_script(tmp_path: Path):
+    logo = tmp_path / "logo.svg"
+    logo.write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>', encoding="utf-8")
+    with Stage(tmp_path, kiosk={"logo": str(logo)}) as stage:
+        assert '<img class="logo" src="/logo" alt="">' in httpx.get(stage.url).text
+        answer = httpx.get(f"{stage.url}/logo")
+        assert answer.headers["content-type"] == "image/svg+xml"
+        assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.parametrize(
+    ("privacy", "said"),
+    [
+        ({"acknowledged_use": False}, "banned in the EU"),
+        ({"acknowledged_use": True, "min_people": 1}, "fewer than three people"),
+        ({"acknowledged_use": True, "min_people": 3}, None),
+    ],
+)
+def test_the_page_reminds_of_the_law_and_of_demo_settings(tmp_path: Path, privacy: dict[str, Any], said: str | None):
+    with Stage(tmp_path, privacy=privacy) as stage:
+        body = httpx.get(stage.url).text.split('<script type="application/json"')[0]
+    remarks = re.findall(r'class="remark">([^<]*)<', body)
+    assert len(remarks) == (0 if said is None else 1)
+    assert said is None or said in remarks[0]
+
+
+def test_it_stops_at_once_with_pages_open_and_frees_its_port(tmp_path: Path):
+    port = free_port()
+    before = set(threading.enumerate())
+    with Stage(tmp_path, port=port) as stage:
+        with httpx.Client(base_url=stage.url) as client, client.stream("GET", "/api/events") as stream:
+            next(stream.iter_raw())
+            started_s = time.monotonic()
+            stage.kiosk.stop()
+            assert time.monotonic() - started_s < 3
+        assert "kiosk" not in {thread.name for thread in set(threading.enumerate()) - before}
+    with Stage(tmp_path, port=port) as again:
+        assert httpx.get(f"{again.url}/healthz").status_code == 200
+
+
+def test_camera_states_but_running_and_starting_count_as_off(stage: Stage, client: httpx.Client):
+    for camera in (CameraState.STALLED, CameraState.GONE, CameraState.ENDED):
+        stage.live.update(camera=camera, camera_detail="why")
+        current = client.get("/api/current").json()
+        assert (current["state"], current["detail"]) == ("camera_off", "why")
