@@ -33,7 +33,7 @@ privacy: {min_people: 1, acknowledged_use: true}
 mqtt: {health_s: 5}
 """
 NO_CAMERA = REPLAY.replace("{backend: replay, source: /film, fps: 5}", "{backend: opencv, source: /dev/video-none}")
-WATCHED = "find /etc /opt /usr/local /var/lib -xdev ! -path '/var/lib/systemd/*' ! -path '/var/lib/private*' | sort"
+WATCHED = "find /etc /opt /usr/local /var/lib/countenance /home -xdev 2>/dev/null | sort"
 
 
 @dataclass
@@ -234,6 +234,19 @@ def test_a_reload_takes_a_new_configuration_without_a_restart(device: Container)
     assert device.show(UNIT, "MainPID") == pid
     assert device.show(UNIT, "ActiveState") == "active"
     use(device, REPLAY)
+
+
+def test_where_nothing_can_be_written_it_works_from_memory_and_says_so(device: Container) -> None:
+    """As on a root file system that is mounted read-only."""
+    device.run(f"systemctl stop {UNIT}")
+    device.run(
+        "mount -t tmpfs -o ro,mode=0750,uid=$(id -u countenance),gid=$(id -g countenance) ro /var/lib/countenance"
+    )
+    device.run(f"systemctl start {UNIT}")
+    wait_until(lambda: "memory" in device.show(UNIT, "StatusText"), 20, "a status line that says so")
+    one_message(device, "countenance/porch/emotions")
+    device.run(f"systemctl stop {UNIT} && umount /var/lib/countenance && systemctl start {UNIT}")
+    wait_until(lambda: "memory" not in device.show(UNIT, "StatusText"), 20, "the status line of every day")
 
 
 def test_an_upgrade_keeps_configuration_and_windows(device: Container) -> None:
