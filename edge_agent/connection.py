@@ -174,8 +174,11 @@ class Connection:
     def _on_disconnect(self, _client: Any, _data: Any, flags: Any, reason: ReasonCode, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
             self.fail(_refusal(reason))
+        elif not self.ready:
+            self.fail(CLOSED_EARLY)
         else:
-            self.fail(str(reason) if self.ready else CLOSED_EARLY)
+            name = reason.getName()
+            self.fail("the link was lost" if name == "Unspecified error" else f"the link was lost: {name}")
 
     @_guarded
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
@@ -215,4 +218,16 @@ def _tls_context(config: Config) -> ssl.SSLContext:
     except OSError as error:  # ssl.SSLError is one
         names = ", ".join(str(path) for path in (tls.ca_file, tls.cert_file, tls.key_file) if path)
         raise BrokerError(f"mqtt.tls: cannot use {names}: {error.strerror or error}") from error
+    context.sslsocket_class = _TidySocket
     return context
+
+
+class _TidySocket(ssl.SSLSocket):
+    """paho forgets to close the socket of a handshake that failed."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise

@@ -69,7 +69,7 @@ class Publisher:
         self._wake = threading.Event()
         self._stop_by_s: float | None = None
         self._connection: Connection | None = None
-        self._protocol: MQTTProtocolVersion = mqtt.MQTTv311 if config.mqtt.version == "3.1.1" else mqtt.MQTTv5
+        self._speaks_5, self._hang_ups = config.mqtt.version != "3.1.1", 0
         self._failures = 0
         self._problem = ("", 0.0)
         self._due: dict[str, float] = {}
@@ -147,10 +147,14 @@ class Publisher:
         """Learn from how the connection ended."""
         self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
         self._health.count("mqtt_disconnects" if connection.ready else "mqtt_refusals")
-        refused = UNSUPPORTED_VERSION in connection.problem or connection.problem == CLOSED_EARLY
-        if self._config.mqtt.version == "auto" and not connection.ready and refused:
-            # An old broker refuses MQTT 5 or hangs up; one that merely hung up is asked in turns.
-            self._protocol = mqtt.MQTTv311 if self._protocol == mqtt.MQTTv5 else mqtt.MQTTv5
+        if self._config.mqtt.version == "auto":
+            self._speaks_5 = self._speaks_5 and UNSUPPORTED_VERSION not in connection.problem
+            self._hang_ups = self._hang_ups + 1 if connection.problem == CLOSED_EARLY else 0
+
+    @property
+    def _protocol(self) -> MQTTProtocolVersion:
+        """MQTT 5, unless the broker refused it; some old ones hang up instead, so after a hang-up they go in turns."""
+        return mqtt.MQTTv5 if self._speaks_5 and self._hang_ups % 2 == 0 else mqtt.MQTTv311
 
     def _pause(self) -> None:
         """Wait before the next attempt: 1 s, doubled to ``mqtt.reconnect_max_s``, and up to half of it less."""
@@ -175,7 +179,7 @@ class Publisher:
     def _serve(self, connection: Connection) -> None:
         since_s = time.monotonic()
         log.info(
-            "MQTT: connected to %s:%d with %s", self._config.mqtt.host, self._config.mqtt.port, self._protocol.name
+            "MQTT: connected to %s:%d with %s", self._config.mqtt.host, self._config.mqtt.port, connection.protocol.name
         )
         self._health.count("mqtt_connects")
         outbox = Outbox(

@@ -21,7 +21,7 @@ class FaultProxy:
         self.connack_delay_s = 0.0
         self.links = 0
         self._broker_port = broker_port
-        self._sockets: list[socket.socket] = []
+        self._open: list[tuple[list[socket.socket], list[threading.Thread]]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
 
@@ -36,26 +36,36 @@ class FaultProxy:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.cut()
-        for each in self._sockets:
-            each.close()
 
     def cut(self) -> None:
         """End every link, as a router that restarts does."""
-        for each in self._sockets:
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        links, self._open = self._open, []
+        for sockets, threads in links:
+            _shut(sockets)
+            for thread in threads:
+                thread.join()
+            for each in sockets:
+                each.close()
 
     def _accept(self) -> None:
         while True:
             try:
                 client, _ = self._listener.accept()
-                broker = socket.create_connection(("127.0.0.1", self._broker_port))
             except OSError:
                 return
+            try:
+                broker = socket.create_connection(("127.0.0.1", self._broker_port))
+            except OSError:
+                client.close()
+                continue
+            pumps = [
+                threading.Thread(target=self._pump, args=(client, broker, False), daemon=True),
+                threading.Thread(target=self._pump, args=(broker, client, True), daemon=True),
+            ]
             self.links += 1
-            self._sockets += [client, broker]
-            threading.Thread(target=self._pump, args=(client, broker, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(broker, client, True), daemon=True).start()
+            self._open.append(([client, broker], pumps))
+            for pump in pumps:
+                pump.start()
 
     def _pump(self, source: socket.socket, target: socket.socket, from_broker: bool) -> None:
         with contextlib.suppress(OSError):
@@ -63,25 +73,28 @@ class FaultProxy:
                 kind = packet[0] >> 4
                 if from_broker and kind == CONNACK:
                     time.sleep(self.connack_delay_s)
-                while self.blackhole:  # the link stands, and nothing comes through
-                    time.sleep(0.02)
+                if self.blackhole:  # the link stands, and nothing comes through, ever
+                    continue
                 if not (from_broker and kind == PUBACK and self.drop_pubacks):
                     target.sendall(packet)
-        for each in (source, target):
-            with contextlib.suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+        _shut([source, target])
+
+
+def _shut(sockets: list[socket.socket]) -> None:
+    for each in sockets:
+        with contextlib.suppress(OSError):
+            each.shutdown(socket.SHUT_RDWR)
 
 
 def _packets(source: socket.socket) -> Iterator[bytes]:
     """Whole MQTT packets (MQTT 5, section 2.1: type and flags, remaining length as a varint, the rest)."""
-    stream = source.makefile("rb")
-    while first := stream.read(1):
-        length, shift, header = 0, 0, first
-        while True:
-            byte = stream.read(1)
-            header += byte
-            length |= (byte[0] & 127) << shift
-            shift += 7
-            if byte[0] < 128:
-                break
-        yield header + stream.read(length)
+    with source.makefile("rb") as stream:
+        while first := stream.read(1):
+            length, shift, header = 0, 0, first
+            while byte := stream.read(1):
+                header += byte
+                length |= (byte[0] & 127) << shift
+                shift += 7
+                if byte[0] < 128:
+                    break
+            yield header + stream.read(length)

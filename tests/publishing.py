@@ -1,0 +1,108 @@
+"""A store and a publisher under test, without camera and model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.config import Config
+from edge_agent.errors import ConfigError
+from edge_agent.health import Health
+from edge_agent.publisher import Publisher
+from edge_agent.store import Store, StoredWindow, open_store
+from tests.broker import wait_until
+from tests.windows import LABELS, make_report
+
+INFO = {
+    "version": "1.2.3",
+    "name": "Hall",
+    "labels": list(LABELS),
+    "model": {"name": "m", "sha256": "0" * 64, "labels_of": "fer2013", "runtime": "litert"},
+    "detector": "haar",
+    "camera": "replay",
+    "window_s": 10.0,
+    "rolling_s": 900.0,
+    "min_people": 3,
+    "config_sha256": "1" * 64,
+    "capabilities": ["pause"],
+}
+
+
+@dataclass
+class Controls:
+    """Does what the agent does, as far as the store is concerned, and remembers what was asked."""
+
+    store: Store
+    calls: list[Any] = field(default_factory=list)
+    config_is_wrong: bool = False
+
+    def pause(self) -> None:
+        self.store.paused = True
+        self.calls.append("pause")
+
+    def resume(self) -> None:
+        self.store.paused = False
+        self.calls.append("resume")
+
+    def reload(self) -> None:
+        self.calls.append("reload")
+        if self.config_is_wrong:
+            raise ConfigError("agent.yaml: window.seconds: wrong")
+
+    def identify(self) -> None:
+        self.calls.append("identify")
+
+    def set_window(self, seconds: float) -> None:
+        self.calls.append(seconds)
+
+
+@dataclass
+class Rig:
+    """One running publisher and its store."""
+
+    config: Config
+    store: Store
+    publisher: Publisher
+    controls: Controls
+    health: Health
+
+    def append(self, number: int = 1, **window: Any) -> StoredWindow:
+        stored = self.store.append(make_report(number, **window))
+        self.publisher.wake()
+        return stored
+
+    def wait_connected(self, timeout_s: float = 20.0) -> None:
+        wait_until(lambda: self.publisher.connected, timeout_s, f"a connection: {self.publisher.problem}")
+
+    def wait_delivered(self, timeout_s: float = 30.0) -> None:
+        wait_until(
+            lambda: self.store.stats().pending == 0,
+            timeout_s,
+            f"every PUBACK; {self.store.stats().pending} are missing: {self.publisher.problem}",
+        )
+
+
+def make_config(directory: Path, port: int, **mqtt: Any) -> Config:
+    return Config.model_validate(
+        {
+            "device": {"id": "hall", "name": "Hall"},
+            "store": {"path": str(directory / "windows.sqlite")},
+            "mqtt": {"port": port, "keepalive_s": 5, "reconnect_max_s": 1, **mqtt},
+        }
+    )
+
+
+@contextmanager
+def publishing(config: Config, session: str = "s1") -> Iterator[Rig]:
+    store = open_store(config.store, session, model="m1")
+    controls, health = Controls(store), Health()
+    publisher = Publisher(config, store, session, INFO, controls, health, LABELS)
+    publisher.start()
+    try:
+        yield Rig(config, store, publisher, controls, health)
+    finally:
+        publisher.stop()
+        store.close()
