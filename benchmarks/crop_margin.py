@@ -60,6 +60,7 @@ def main() -> None:
     print(f"{options.detector}, size {options.size}: {len(tuned)} photos to tune on, {len(stated)} to state")
     grid = {framing: score(classifier, tuned, framing) for framing in _grid()}
     result = {
+        "model": options.model.stem,
         "detector": options.detector,
         "detector_size": options.size,
         "model_sha256": classifier.model.info.sha256,
@@ -91,7 +92,7 @@ def read_photos(archive: Path, config: DetectorConfig) -> Iterable[Photo]:
     detector = load_detector(config)
     with zipfile.ZipFile(archive) as files:
         rows = list(csv.DictReader(io.TextIOWrapper(files.open("labels.csv"), encoding="utf-8")))
-        for row in tqdm([r for r in rows if r["emotion"] in EMOTIONS], desc="detect", leave=False):
+        for row in tqdm([r for r in rows if r["emotion"] in EMOTIONS], desc="detect", leave=False, disable=None):
             pixels = np.frombuffer(files.read(f"images/{row['image']}"), np.uint8)
             image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)
             faces = detector.detect(image)

@@ -49,6 +49,12 @@ def _export(options: argparse.Namespace) -> None:
     export(options.run, options.to, _faces(options), SPLIT_SEED, options.default_head)
 
 
+def _card(options: argparse.Namespace) -> None:
+    from quantization.card import write_card
+
+    write_card(MODELS, options.sweep, options.to)
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from quantization import evaluate
 
@@ -100,6 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="any two .tflite files")
     evaluate.add_argument("--agreement", action="store_true", help="of litert and tflite-runtime on the model")
+
+    card = commands.add_parser("card", help="write MODEL_CARD.md from the shipped models' .json files")
+    card.set_defaults(command=_card)
+    root = Path(__file__).parent.parent
+    card.add_argument(
+        "--sweep", type=Path, default=root / "benchmarks" / "results", help="figures of crop_margin --write"
+    )
+    card.add_argument("--to", type=Path, default=root / "MODEL_CARD.md")
 
     same = commands.add_parser("same", help="count the differences of two files that evaluate --dump wrote")
     same.set_defaults(command=_same)

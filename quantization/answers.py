@@ -33,7 +33,9 @@ def ask_classifier(classifier: Classifier, images: NDArray[np.uint8]) -> Answers
     """The same for a classifier that is there already."""
     parts = [
         classifier.all_logits(images[start : start + _CHUNK, :, :, None])
-        for start in tqdm(range(0, len(images), _CHUNK), desc=classifier.runtime_name, unit_scale=_CHUNK, leave=False)
+        for start in tqdm(
+            range(0, len(images), _CHUNK), desc=classifier.runtime_name, unit_scale=_CHUNK, leave=False, disable=None
+        )
     ]
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
 
@@ -46,7 +48,7 @@ def _ask_file(path: Path, images: NDArray[np.uint8], runtime: RuntimeChoice) -> 
     _, interpreter = open_interpreter(content, runtime)
     entry, outputs = interpreter.get_input_details()[0], interpreter.get_signature_runner().get_output_details()
     rows: dict[str, list[NDArray[np.float32]]] = {head: [] for head in outputs}
-    for image in tqdm(images, desc=path.name, leave=False):
+    for image in tqdm(images, desc=path.name, leave=False, disable=None):
         interpreter.set_tensor(entry["index"], _enter(image[None, :, :, None], entry))
         interpreter.invoke()
         for head, output in outputs.items():

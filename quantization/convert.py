@@ -29,33 +29,13 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
 
     Raises InputError where the run has no model yet.
     """
-    if not (run / "model.keras").is_file():
-        raise InputError(f"{run}: no model.keras in it; run: python -m training fit")
-    with TemporaryDirectory() as saved:
-        _export(run / "model.keras", saved)
-        return _convert_saved(saved, run, training, seed)
-
-
-def _export(model: Path, folder: str) -> None:
-    """Keras' file to TensorFlow's own format, with a batch of one image: a size that never changes."""
-    import keras
-
-    loaded = keras.saving.load_model(model, compile=False)
-    signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
-    loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
-
-
-def _convert_saved(saved: str, run: Path, training: Faces, seed: int) -> Path:
     import tensorflow as tf
 
-    write_atomically(run / FLOAT, _converter(saved).convert())
-    chosen = representative(training, seed)
-    converter = _converter(saved)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: _one_by_one(training.images[chosen])
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    content: bytes = converter.convert()
+    with TemporaryDirectory() as saved:
+        export_saved(run, saved)
+        write_atomically(run / FLOAT, _converter(saved).convert())
+        chosen = representative(training, seed)
+        content: bytes = int8_converter(saved, training.images[chosen]).convert()
     write_atomically(run / INT8, content)
     facts = {
         "outputs": _output_numbers(content),
@@ -66,6 +46,33 @@ def _convert_saved(saved: str, run: Path, training: Faces, seed: int) -> Path:
     write_atomically(run / FACTS, json.dumps(facts, indent=1).encode())
     log.info("%s: %d bytes", run / INT8, len(content))
     return run / INT8
+
+
+def export_saved(run: Path, folder: str) -> None:
+    """The run's model in TensorFlow's own format, with a batch of one image: a size that never changes.
+
+    Raises InputError where the run has no model yet.
+    """
+    import keras
+
+    path = run / "model.keras"
+    if not path.is_file():
+        raise InputError(f"{path}: no model; run: python -m training fit")
+    loaded = keras.saving.load_model(path, compile=False)
+    signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
+    loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
+
+
+def int8_converter(saved: str, images: NDArray[np.uint8]) -> Any:
+    """A converter to full int8, ranges set by the images (n, side, side)."""
+    import tensorflow as tf
+
+    converter = _converter(saved)
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    converter.representative_dataset = lambda: as_inputs(images)
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    converter.inference_input_type = converter.inference_output_type = tf.int8
+    return converter
 
 
 def representative(training: Faces, seed: int) -> NDArray[np.int64]:
@@ -84,7 +91,8 @@ def _converter(saved: str) -> Any:
     return converter
 
 
-def _one_by_one(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
+def as_inputs(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
+    """Images (n, side, side) one by one, as the model takes them."""
     for image in images:
         yield [image[None, :, :, None].astype(np.float32)]
 

@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +77,13 @@ def _per_class(judgement: Judgement) -> str:
     return f"<h2>{judgement.head}</h2>" + _table(("emotion", "precision", "recall", "F1", "images"), rows)
 
 
-def _table(header: tuple[str, ...], rows: list[tuple[str | float, ...]]) -> str:
+def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
-def _cell(value: str | float) -> str:
+def _cell(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
 
 

@@ -1,0 +1,122 @@
+"""``card``: MODEL_CARD.md (Mitchell et al. 2019), its figures taken from the .json files of the shipped models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from edge_agent.model import Head, ModelInfo, read_info
+from training.files import write_atomically
+from training.metrics import per_class
+
+TEMPLATE = Path(__file__).parent / "model_card.md"
+_HEADS = {"fer2013": "FER-2013 label", "ferplus": "FER+ majority of seven"}
+
+
+def write_card(models: Path, sweep: Path, to: Path) -> None:
+    """Write the card from all models in a folder and the figures that ``benchmarks.crop_margin --write`` left.
+
+    Raises ModelError where a model's .json is broken.
+    """
+    infos = [read_info(path) for path in sorted(models.glob("*.json"))]
+    shipped = next(info for info in infos if info.name == "emotion")
+    text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
+        figures=_figures(infos),
+        per_class="\n\n".join(_per_class(shipped, name) for name in shipped.heads),
+        wild=_wild(sweep),
+        sizes=_sizes(infos),
+        training=_training(infos),
+        default_head=shipped.default_head,
+        calibration=_calibration(shipped),
+    )
+    write_atomically(to, text.encode())
+
+
+def _figures(infos: list[ModelInfo]) -> str:
+    rows = [
+        (
+            f"`{info.name}`",
+            _HEADS[name],
+            f"{100 * head.figures['accuracy']:.1f} %",
+            f"{head.figures['macro_f1']:.3f}",
+            f"{100 * head.figures['calibration_error_cross_fitted']:.1f} %",
+            f"{head.figures['images']:.0f}",
+        )
+        for info in infos
+        for name, head in info.heads.items()
+    ]
+    return _table(("model", "against the", "accuracy", "macro-F1", "calibration error", "images"), rows)
+
+
+def _per_class(info: ModelInfo, name: str) -> str:
+    head = info.heads[name]
+    figures, there = per_class(np.array(head.confusion)), np.array(head.confusion).sum(1)
+    rows = [
+        (label, *(f"{figures[f][i]:.2f}" for f in ("precision", "recall", "f1")), str(there[i]))
+        for i, label in enumerate(info.labels)
+    ]
+    return f"`{info.name}`, {_HEADS[name]}:\n\n" + _table(("emotion", "precision", "recall", "F1", "images"), rows)
+
+
+def _wild(folder: Path) -> str:
+    rows = []
+    for path in sorted(folder.glob("crop_margin*.json")):
+        sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name, figures in sweep["heads"].items():
+            rows.append(
+                (
+                    sweep["model"],
+                    sweep["detector"],
+                    _HEADS[name],
+                    f"{figures['stated_in_use']:.3f}",
+                    f"{sweep['not_found']['stated']} of {sweep['photos']['stated']}",
+                    sweep["date"],
+                )
+            )
+    return _table(("model", "detector", "head", "balanced accuracy", "faces not found", "measured"), rows)
+
+
+def _sizes(infos: list[ModelInfo]) -> str:
+    rows = []
+    for info in infos:
+        run = info.provenance["training"]
+        millions = f"{run['parameters'] / 1e6:.2f} M", f"{run['multiply_adds'] / 1e6:.1f} M"
+        rows.append((f"`{info.name}.tflite`", *millions, f"{info.size_bytes / 1e6:.2f} MB", f"`{info.sha256[:12]}`"))
+    return _table(("file", "parameters", "multiply-adds", "size", "sha256 begins"), rows)
+
+
+def _training(infos: list[ModelInfo]) -> str:
+    lines = []
+    for info in infos:
+        run, conversion = info.provenance["training"], info.provenance["conversion"]
+        taught = f", distilled from {', '.join(run['teachers'])}" if run["teachers"] else ""
+        dropped = ", ".join(
+            f"{count} {reason.replace('_', ' ')}" for reason, count in run["dropped_from_training"].items()
+        )
+        note = f" Note: {run['note']}." if "note" in run else ""
+        lines.append(
+            f"- `{info.name}`: recipe `{run['recipe']}`, seed {run['seed']}, {run['epochs']} epochs{taught}; "
+            f"{run['images']['training']} training images (dropped: {dropped}); keras {run['versions']['keras']}, "
+            f"TensorFlow {conversion['tensorflow']}; int8 ranges from {conversion['representative_images']} images; "
+            f"exported {info.provenance['exported']}.{note}"
+        )
+    hashes = infos[0].provenance["training"]["data_sha256"]
+    lines += [f"- data: `{name}`, sha256 `{digest}`" for name, digest in hashes.items()]
+    return "\n".join(lines)
+
+
+def _calibration(info: ModelInfo) -> str:
+    def one(name: str, head: Head) -> str:
+        return f"{_HEADS[name]}: T = {head.temperature:.3f}, b = ({', '.join(f'{b:+.2f}' for b in head.bias)})"
+
+    return "; ".join(one(name, head) for name, head in info.heads.items())
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])

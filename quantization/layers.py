@@ -1,0 +1,42 @@
+"""``layers``: which layers of the int8 model stray furthest from the float model, on images of Training."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from quantization.convert import as_inputs, export_saved, int8_converter, representative
+from training.data import Faces
+
+_IMAGES = 100
+_STEP_ERROR = 1 / np.sqrt(12)
+"""Root mean square error, in steps, of rounding alone."""
+
+
+def layer_errors(run: Path, training: Faces, seed: int, show: Callable[[str], None]) -> None:
+    """Show every layer's root mean square error against its float twin, in steps of its own scale, worst first.
+
+    Each layer is fed what the quantized layers before it give (TensorFlow's QuantizationDebugger); 0.29 is rounding
+    and nothing else. Raises InputError where the run has no model.
+    """
+    import tensorflow as tf
+
+    images = training.images[representative(training, seed)]
+    with TemporaryDirectory() as saved:
+        export_saved(run, saved)
+        debugger = tf.lite.experimental.QuantizationDebugger(
+            converter=int8_converter(saved, images), debug_dataset=lambda: as_inputs(images[:: len(images) // _IMAGES])
+        )
+        debugger.run()
+    text = io.StringIO()
+    debugger.layer_statistics_dump(text)
+    rows = list(csv.DictReader(io.StringIO(text.getvalue())))
+    errors = {row["tensor_name"]: (float(row["mean_squared_error"]) ** 0.5 / float(row["scale"]), row) for row in rows}
+    show(f"{'error, steps':>12} {'scale':>9}  {'operation':18} tensor   (rounding alone: {_STEP_ERROR:.2f})")
+    for name, (error, row) in sorted(errors.items(), key=lambda item: -item[1][0]):
+        show(f"{error:12.2f} {float(row['scale']):9.5f}  {row['op_name']:18} {name.split(';')[0][-60:]}")
