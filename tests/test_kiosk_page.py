@@ -1,0 +1,488 @@
+"""The page in a real Chromium: what people see, with keyboard, screen reader, small and huge screens."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import httpx
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from skimage.data import astronaut
+
+from edge_agent.kiosk import app
+from edge_agent.kiosk.language import available, load_language
+from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
+from tests.programs import require
+
+WALL = {"width": 1920, "height": 1080}
+SIZES = {
+    "320px": {"width": 320, "height": 640},
+    "phone": {"width": 390, "height": 844},
+    "tablet": {"width": 1024, "height": 768},
+    "wall": WALL,
+    "portrait": {"width": 1080, "height": 1920},
+    "4k": {"width": 3840, "height": 2160},
+}
+MAX_PAGE_BYTES = 150_000
+FIRST_PAINT_MS = 1000
+ON_ONE_SCREEN = ("wall", "portrait", "4k")
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = require("chromium", "chromium")
+    with sync_playwright() as playwright:
+        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        running = playwright.chromium.launch(executable_path=chromium, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with Stage(tmp_path_factory.mktemp("page"), privacy={"acknowledged_use": False, "min_people": 3}) as running:
+        running.remember(hours=1.2, step_s=120)
+        yield running
+
+
+@pytest.fixture
+def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
+    """Opens pages of the stage; a script error, a broken policy or a request elsewhere fails the test at its end."""
+    contexts: list[BrowserContext] = []
+    faults: list[str] = []
+
+    def open_page(path: str = "/", size: dict[str, int] = WALL, **options: Any) -> Page:
+        context = browser.new_context(viewport=size, **options)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
+        page.on("console", lambda line: faults.append(line.text) if "Content Security Policy" in line.text else None)
+        page.on("request", lambda sent: _is_local(sent.url) or faults.append(f"request: {sent.url}"))
+        page.goto(stage.url + path)
+        return page
+
+    stage.play("live")
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def _is_local(url: str) -> bool:
+    return url.startswith(("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:"))
+
+
+def has_state(page: Page, state: str) -> None:
+    expect(page.locator("html")).to_have_attribute("data-state", state, timeout=8000)
+
+
+# -- what is shown --------------------------------------------------------------------------------------------------
+
+
+def test_figures_change_by_themselves_as_windows_close(stage: Stage, opened: Open):
+    page = opened()
+    expect(page.locator("#hero-word")).to_have_text("Happy")
+    page.evaluate("window.same = true")
+    stage.tell(report_of(shares_of({**TYPICAL, "sad": 200.0}, people=31)))
+    expect(page.locator("#hero-word")).to_have_text("Sad")
+    expect(page.locator("#hero-number")).to_have_text("68%")
+    expect(page.locator("#people")).to_have_text("People counted: 31, in the last 10 seconds")
+    sad = page.locator(".bar[data-label=sad]")
+    expect(sad.locator(".value")).to_have_text("68%")
+    track, fill = sad.locator(".track").bounding_box(), sad.locator(".fill")
+    page.wait_for_timeout(900)
+    box = fill.bounding_box()
+    assert track is not None
+    assert box is not None
+    assert box["width"] / track["width"] == pytest.approx(0.68, abs=0.02)
+    assert page.evaluate("window.same")
+
+
+def test_every_state_looks_different(stage: Stage, opened: Open):
+    page = opened()
+    seen: set[tuple[str | None, ...]] = set()
+    for state in ("live", "nobody", "too_few", "paused", "camera_off", "starting", "stale"):
+        stage.play(state)
+        has_state(page, state)
+        words = page.locator("#chip").text_content(), page.locator("#hero-face").get_attribute("href")
+        seen.add((*words, page.locator("#hero-word").text_content()))
+        expect(page.locator(".value").first).to_have_text("46%" if state in ("live", "stale") else "–")
+    assert len(seen) == 7
+
+
+def test_a_stale_page_greys_out(stage: Stage, opened: Open):
+    page = opened()
+    stage.tell(report_of(shares_of(TYPICAL), age_s=34.0))
+    has_state(page, "live")
+    assert page.evaluate("getComputedStyle(document.querySelector('.hero')).filter") == "none"
+    has_state(page, "stale")
+    assert page.evaluate("getComputedStyle(document.querySelector('.hero')).filter") == "grayscale(1)"
+    expect(page.locator("#last")).to_contain_text("Figures from")
+
+
+def test_the_rolling_estimate_is_labelled_as_such(stage: Stage, opened: Open):
+    page = opened()
+    stage.play("rolling")
+    has_state(page, "too_few")
+    expect(page.locator("#hero-lead")).to_have_text("Strongest lately")
+    expect(page.locator("#people")).to_have_text("People counted: 41, in the last 15 minutes")
+
+
+def test_the_device_shows_its_name_when_asked(stage: Stage, opened: Open):
+    page = opened()
+    expect(page.locator("#identify")).to_be_hidden()
+    stage.live.update(identified_monotonic_s=time.monotonic())
+    expect(page.locator("#identify")).to_be_visible()
+    expect(page.locator("#identify")).to_contain_text("Entrance hall")
+    stage.live.update(identified_monotonic_s=None)
+    expect(page.locator("#identify")).to_be_hidden()
+
+
+def test_an_open_page_loads_itself_anew_after_an_update(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
+    page = opened()
+    page.evaluate("window.same = true")
+    monkeypatch.setattr(app, "build", lambda: "newer")
+    stage.tell(report_of(shares_of(TYPICAL, people=9)))
+    page.wait_for_function("window.same === undefined")
+    expect(page.locator("#people")).to_contain_text("9")
+
+
+def test_the_trend_shows_the_last_hour_and_day(opened: Open):
+    page = opened()
+    page.wait_for_selector("#chart .column")
+    hour = page.locator("#chart .column").count()
+    assert hour >= 25
+    labels = page.locator("#chart text").all_text_contents()
+    assert len(labels) == 5
+    page.get_by_role("button", name="Last day").click()
+    page.wait_for_function(f"document.querySelectorAll('#chart .column').length < {hour}")
+    assert page.locator("#chart .column").count() >= 2
+    width = page.evaluate("document.querySelector('#chart').clientWidth")
+    for box in page.locator("#chart .column").all():
+        place = box.bounding_box()
+        assert place is not None
+        assert place["x"] + place["width"] <= 1920 - 20
+        assert place["width"] < width
+
+
+def test_without_script_the_current_figures_are_there(opened: Open):
+    page = opened(java_script_enabled=False)
+    assert page.locator("#hero-number").text_content() == "46%"
+    assert page.locator(".bar[data-label=happy] .fill").get_attribute("width") == "46.0%"
+    assert page.locator(".trend").is_hidden()
+    box = page.locator(".bar[data-label=happy] .fill").bounding_box()
+    assert box is not None
+    assert box["width"] > 100
+
+
+# -- the real agent -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[bytes]]]]:
+    """Starts ``edge-agent run`` over a film of one face, without a broker."""
+    film = tmp_path / "film"
+    film.mkdir()
+    cv2.imwrite(str(film / "her.png"), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
+    port = free_port()
+    settings = {
+        "camera": {"backend": "replay", "source": str(film), "fps": 5},
+        "window": {"seconds": 1, "rolling_s": 0},
+        "privacy": {"min_people": 1},
+        "mqtt": {"enabled": False},
+        "store": {"path": str(tmp_path / "windows.sqlite")},
+        "kiosk": {"enabled": True, "port": port},
+    }
+    (tmp_path / "agent.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start() -> tuple[str, subprocess.Popen[bytes]]:
+        command = [sys.executable, "-m", "edge_agent.cli", "run", "-c", str(tmp_path / "agent.yaml")]
+        running.append(subprocess.Popen(command, stderr=subprocess.DEVNULL))
+        url = f"http://127.0.0.1:{port}"
+        for _ in range(300):
+            try:
+                httpx.get(f"{url}/healthz")
+                return url, running[-1]
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise TimeoutError("the agent's page did not come up")
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def test_the_page_survives_the_agent_s_death_and_return(
+    browser: Browser, agent: Callable[[], tuple[str, subprocess.Popen[bytes]]]
+):
+    url, process = agent()
+    page = browser.new_page()
+    page.goto(url)
+    has_state(page, "live")
+    page.evaluate("window.same = true")
+    expect(page.locator("#hero-word")).to_have_text("Happy")
+    os.kill(process.pid, signal.SIGKILL)
+    has_state(page, "agent_down")
+    assert page.locator("html").get_attribute("data-stale") is not None
+    expect(page.locator("#hero-word")).to_have_text("No connection")
+    expect(page.locator("#last")).to_contain_text("Figures from")
+    process.wait()
+    agent()
+    expect(page.locator("html")).to_have_attribute("data-state", "live", timeout=15_000)
+    assert page.locator("html").get_attribute("data-stale") is None
+    assert page.evaluate("window.same")
+    page.close()
+
+
+# -- for everyone ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(stage: Stage, opened: Open, theme: str, tmp_path: Path):
+    """WCAG 2.1 A and AA and axe's best practices, in states that differ in kind, with the table, and with a picture."""
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]}
+    page = opened(f"/?theme={theme}", reduced_motion="reduce")
+    for state in ("live", "nobody", "camera_off", "stale"):
+        stage.play(state)
+        has_state(page, state)
+        results = Axe().run(page, options=options)
+        assert results.violations_count == 0, results.generate_report()
+    page.get_by_role("button", name="As a table").click()
+    results = Axe().run(page, options=options)
+    assert results.violations_count == 0, results.generate_report()
+    page = opened(f"/predict?theme={theme}", reduced_motion="reduce")
+    page.set_input_files("#picture", write_picture(tmp_path))
+    page.wait_for_selector(".findings", timeout=60_000)
+    results = Axe().run(page, options=options)
+    assert results.violations_count == 0, results.generate_report()
+
+
+def test_everything_works_by_keyboard(opened: Open):
+    page = opened()
+    page.wait_for_selector("#chart .column")
+    reached = []
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        reached.append(page.evaluate("document.activeElement.textContent.trim()"))
+        outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+        assert outline != "none", reached
+    assert reached == [
+        "Skip to the figures",
+        "Last hour",
+        "Last day",
+        "As a table",
+        "Read a picture",
+        "Download CSV",
+    ]
+    page.locator("[data-span=day]").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("[data-span=day]")).to_have_attribute("aria-pressed", "true")
+    page.locator("#table-open").focus()
+    page.keyboard.press("Space")
+    expect(page.locator("#table")).to_be_visible()
+    assert page.locator("#table-body tbody tr").count() >= 1
+    page.keyboard.press("Escape")
+    expect(page.locator("#table")).to_be_hidden()
+    assert page.evaluate("document.activeElement.id") == "table-open"
+
+
+def test_a_screen_reader_hears_states_at_once_and_figures_politely(stage: Stage, opened: Open):
+    page = opened()
+    status = page.get_by_role("status").first
+    expect(page.locator("#status")).to_have_text("Live: Happy 46%")
+    stage.tell(report_of(shares_of({**TYPICAL, "sad": 200.0})))
+    expect(page.locator("#hero-word")).to_have_text("Sad")
+    expect(page.locator("#status")).to_have_text("Live: Happy 46%")
+    stage.play("paused")
+    expect(page.locator("#status")).to_have_text("Paused")
+    assert status is not None
+
+
+def test_nothing_moves_for_those_who_ask_for_it(opened: Open):
+    page = opened(reduced_motion="reduce")
+    for selector in (".fill", ".hero", ".lamp"):
+        style = page.evaluate(
+            f"(s => [s.transitionProperty, s.animationName])(getComputedStyle(document.querySelector('{selector}')))"
+        )
+        assert style == ["none", "none"]
+
+
+def test_the_theme_follows_the_system_unless_the_address_says_otherwise(stage: Stage, opened: Open):
+    def paper(page: Page) -> str:
+        return str(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+
+    light, dark = "rgb(251, 245, 234)", "rgb(22, 19, 29)"
+    page = opened(color_scheme="light")
+    assert paper(page) == light
+    page.emulate_media(color_scheme="dark")
+    assert paper(page) == dark
+    page.goto(f"{stage.url}/?theme=light")
+    assert paper(page) == light
+    page.emulate_media(color_scheme="light")
+    page.goto(f"{stage.url}/?theme=dark")
+    assert paper(page) == dark
+
+
+OVERFLOW = """() => {
+  const wide = [...document.querySelectorAll("body *:not(symbol *):not(dialog *):not(.hidden)")]
+    .filter((e) => e instanceof HTMLElement && e.clientWidth > 0 && e.scrollWidth > e.clientWidth + 1)
+    .map((e) => `${e.tagName}.${e.className}: ${e.textContent.trim().slice(0, 40)}`);
+  const cut = [...document.querySelectorAll("h1, h2, p, .name, .value, button, a")]
+    .filter((e) => e.offsetWidth > 1 && !e.closest("dialog") && !e.classList.contains("skip"))
+    .filter((e) => { const r = e.getBoundingClientRect(); return r.left < -1 || r.right > innerWidth + 1; })
+    .map((e) => `outside: ${e.textContent.trim().slice(0, 40)}`);
+  const root = document.documentElement;
+  return { wide: [...wide, ...cut], width: root.scrollWidth - innerWidth, height: root.scrollHeight - innerHeight };
+}"""
+
+
+@pytest.mark.parametrize("language", available())
+def test_no_language_overflows_on_any_screen(stage: Stage, opened: Open, language: str):
+    page = opened(f"/?lang={language}", reduced_motion="reduce")
+    assert page.locator("html").get_attribute("dir") == ("rtl" if language == "ar" else "ltr")
+    for name, size in SIZES.items():
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        for state in ("live", "too_few"):
+            stage.play(state)
+            has_state(page, state)
+            found = page.evaluate(OVERFLOW)
+            assert found["wide"] == [], (name, state)
+            assert found["width"] <= 0, (name, state)
+            if name in ON_ONE_SCREEN:
+                assert found["height"] <= 0, (name, state)
+
+
+def test_script_writes_numbers_as_the_server_does(stage: Stage, opened: Open):
+    """Without script and with it the same digits, by our language file and by the browser's Intl."""
+    page = opened()
+    for language in available():
+        server = re.findall(r'class="value">([^<]*)<', httpx.get(f"{stage.url}/?lang={language}").text)
+        page.goto(f"{stage.url}/?lang={language}")
+        page.evaluate("document.querySelectorAll('.value, #people').forEach((e) => { e.textContent = ''; })")
+        stage.play("live")
+        page.wait_for_function("document.querySelector('.value').textContent !== ''")
+        assert page.locator(".bar .value").all_text_contents() == server
+        assert load_language(language).number(23) in (page.locator("#people").text_content() or "")
+
+
+# -- cost -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", ["en", "tr", "ar"])
+def test_the_page_paints_within_a_second_and_weighs_little(browser: Browser, stage: Stage, language: str):
+    stage.play("live")
+    with browser.new_context(viewport=WALL) as context:  # type: ignore[arg-type]
+        page = context.new_page()
+        sizes: dict[str, int] = {}
+
+        def weigh(answer: Any) -> None:
+            if "/api/events" not in answer.url:
+                sizes[answer.url] = len(answer.body())
+
+        page.on("response", weigh)
+        page.goto(f"{stage.url}/?lang={language}")
+        page.wait_for_selector("#chart .column")
+        page.evaluate("document.fonts.ready.then(() => true)")
+        paint = page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+    assert sum(sizes.values()) < MAX_PAGE_BYTES, sizes
+    assert paint < FIRST_PAINT_MS
+
+
+# -- reading a picture ----------------------------------------------------------------------------------------------
+
+
+def write_picture(folder: Path) -> Path:
+    path = folder / "her.jpg"
+    cv2.imwrite(str(path), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
+    return path
+
+
+def test_a_chosen_picture_is_shown_with_a_box_around_the_face_and_its_shares(opened: Open, tmp_path: Path):
+    page = opened("/predict")
+    page.set_input_files("#picture", write_picture(tmp_path))
+    expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+    image, box = page.locator(".picture img").bounding_box(), page.locator(".picture .box").bounding_box()
+    assert image is not None
+    assert box is not None
+    nose = image["x"] + image["width"] * 225 / 512, image["y"] + image["height"] * 120 / 512
+    assert box["x"] < nose[0] < box["x"] + box["width"]
+    assert box["y"] < nose[1] < box["y"] + box["height"]
+    assert box["width"] < image["width"] / 3
+    first = page.locator(".findings .bar").first
+    expect(first.locator(".name")).to_have_text("Happy")
+    assert page.locator(".findings .bar").count() == len(LABELS)
+    assert page.evaluate("document.activeElement.id") == "found"
+
+
+def test_several_faces_are_numbered_and_read_one_by_one(opened: Open, tmp_path: Path):
+    twice = cv2.hconcat([cv2.imread(str(write_picture(tmp_path)))] * 2)
+    cv2.imwrite(str(tmp_path / "two.png"), twice)
+    page = opened("/predict")
+    page.set_input_files("#picture", tmp_path / "two.png")
+    expect(page.locator("#found")).to_have_text("Faces found: 2", timeout=60_000)
+    assert page.locator(".tag-words").all_text_contents() == ["1", "2"]
+    assert page.locator(".findings h3").all_text_contents() == ["The whole picture", "Face 1", "Face 2"]
+
+
+def test_a_picture_can_be_dropped(opened: Open, tmp_path: Path):
+    page = opened("/predict")
+    data = list(write_picture(tmp_path).read_bytes())
+    page.evaluate(
+        """(bytes) => {
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([new Uint8Array(bytes)], "her.jpg", { type: "image/jpeg" }));
+          document.getElementById("drop").dispatchEvent(
+            new DragEvent("drop", { bubbles: true, cancelable: true, dataTransfer: transfer }));
+        }""",
+        data,
+    )
+    expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+
+
+def test_a_picture_can_be_taken_with_the_browser_s_camera(opened: Open):
+    """Chromium's fake camera shows a green screen without a face."""
+    page = opened("/predict")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the picture").click()
+    expect(page.locator("#found")).to_have_text("No face was found in this picture.", timeout=60_000)
+    expect(page.locator("#booth")).to_be_hidden()
+
+
+def test_bad_files_are_explained_in_the_page_s_language(opened: Open, tmp_path: Path):
+    page = opened("/predict?lang=de")
+    (tmp_path / "note.txt").write_text("hello", encoding="utf-8")
+    (tmp_path / "fake.jpg").write_bytes(b"hello")
+    (tmp_path / "cut.jpg").write_bytes(write_picture(tmp_path).read_bytes()[:300])
+    (tmp_path / "huge.png").write_bytes(bytes(20_000_001))
+    for name, said in (
+        ("note.txt", "kein JPEG"),
+        ("fake.jpg", "kein JPEG"),
+        ("cut.jpg", "lässt sich nicht lesen"),
+        ("huge.png", "größer als 20 MB"),
+    ):
+        page.set_input_files("#picture", tmp_path / name)
+        expect(page.locator("#error")).to_contain_text(said, timeout=60_000)
+        page.evaluate("document.getElementById('error').textContent = ''")
+
+
+def test_a_form_works_without_script(opened: Open, tmp_path: Path):
+    page = opened("/predict", java_script_enabled=False)
+    page.set_input_files("#picture", write_picture(tmp_path))
+    page.get_by_role("button", name="Read it").click(timeout=60_000)
+    page.wait_for_selector(".shares .bar")
+    assert page.locator(".shares .name").first.text_content() == "Happy"
