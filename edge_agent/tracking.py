@@ -126,16 +126,24 @@ class Tracker:
         predicted = np.stack([track.predict(at_s, how.coasting_s) for track in self._tracks])
         unseen_s = np.array([at_s - track.seen_s for track in self._tracks])
         grow = 1.0 + 2.0 * np.minimum(how.buffer + how.buffer_per_s * unseen_s, how.buffer_max)[:, None]
-        overlap = _overlap(predicted, measured, grow)
-        return np.where(overlap >= how.min_overlap, overlap, 0.0)
+        scores = overlap(predicted, measured, grow)
+        return np.where(scores >= how.min_overlap, scores, 0.0)
 
 
 def _state(face: Face) -> tuple[float, float, float, float]:
     return (*face.box.centre, face.box.width, face.box.height)
 
 
-def _overlap(first: NDArray[np.float64], second: NDArray[np.float64], grow: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Intersection over union of each pair of boxes (centre x, y, width, height), sizes times ``grow`` (rows, 1)."""
+def overlap(
+    first: NDArray[np.float64], second: NDArray[np.float64], grow: NDArray[np.float64] | float = 1.0
+) -> NDArray[np.float64]:
+    """Intersection over union of each pair of boxes, shape (first, second).
+
+    Args:
+        first: rows of (centre x, centre y, width, height).
+        second: the same.
+        grow: factor on all sizes, one for each row of ``first`` with shape (first, 1), or one for all.
+    """
     shared = np.ones((len(first), len(second)))
     areas = np.ones((2, len(first), len(second)))
     for axis in (0, 1):

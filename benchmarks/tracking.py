@@ -1,0 +1,253 @@
+"""How well people are counted, and how often one is taken for another, on films with known truth.
+
+Faces are found by the real detector in every frame; only the joining is judged. A person has to be visible in two
+frames to count, as in the agent's windows. Films of other seeds and other people serve to choose the settings.
+
+    python -m benchmarks.tracking --photos ../shared/data/wild_faces_dev.zip --write     # the table of docs/shares.md
+    python -m benchmarks.tracking --photos ../shared/data/wild_faces_dev.zip --tune
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmarks.film import FPS, SECONDS, SEEN_FROM, Cutout, Truth, frames, make_film, read_cutouts
+from benchmarks.written import write_between
+from edge_agent.assignment import best_pairs
+from edge_agent.config import DetectorConfig
+from edge_agent.detectors import Detector, load_detector
+from edge_agent.tracking import Settings, Tracker, overlap
+from edge_agent.types import Box, Face
+
+FILMS = 12
+WINDOW_S = 10.0
+MATCH = 0.4
+"""Least intersection over union of a found face and the true one."""
+STEPS = (1, 3, 8)
+"""Every frame, every third, every eighth: 15, 5 and about 2 frames a second."""
+BOXES_ONLY = Settings(coasting_s=1e-3, buffer=0.0, buffer_per_s=0.0, min_overlap=0.3, max_gap_s=0.5)
+"""The usual tracker of the peers: boxes of neighbouring frames must overlap."""
+FIGURES = Path("docs/figures/tracking.json")
+PAGE = Path("docs/shares.md")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame: when, the faces found, and who they are (-1: nobody)."""
+
+    at_s: float
+    faces: list[Face]
+    people: list[int]
+    visible: frozenset[int]
+    """Who could be found."""
+
+
+@dataclass
+class Score:
+    """Sums over films."""
+
+    people: int = 0
+    counted: int = 0
+    error: int = 0
+    switches: int = 0
+    windows: int = 0
+    window_error: int = 0
+    few: int = 0
+    """Windows with one or two people..."""
+    few_seen_as_enough: int = 0
+    """...of which this many were counted as three or more."""
+
+
+def main() -> None:
+    """Film, track, compare."""
+    options = _options()
+    detector = load_detector(DetectorConfig(kind="yunet", path=options.yunet))
+    cutouts = read_cutouts(options.photos, detector, limit=1000)
+    half = len(cutouts) // 2
+    people, first_seed = (cutouts[:half], 0) if options.tune else (cutouts[half:], 1000)
+    seeds = tqdm(range(first_seed, first_seed + options.films), leave=False)
+    films = [_cached(seed, people, detector) for seed in seeds]
+    if options.tune:
+        tune(films)
+        return
+    rows = [
+        {"tracker": name, "fps": round(FPS / step, 1), **vars(score(films, settings, step))}
+        for step in STEPS
+        for name, settings in (("boxes of neighbouring frames", BOXES_ONLY), ("ours", Settings()))
+    ]
+    result = {
+        "measured": {
+            "command": "python -m benchmarks.tracking",
+            "date": datetime.now(timezone.utc).date().isoformat(),
+            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "films": options.films,
+            "seconds": SECONDS,
+        },
+        "rows": rows,
+    }
+    text = table(result)
+    print(text)
+    if options.write:
+        FIGURES.parent.mkdir(parents=True, exist_ok=True)
+        FIGURES.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_between(PAGE, "tracking", text)
+
+
+def _cached(seed: int, people: list[Cutout], detector: Detector) -> list[Shot]:
+    """Drawing a film and finding its faces takes ten seconds; the answer lies in an ignored folder afterwards."""
+    text = Path(__file__).with_name("film.py").read_bytes()
+    path = Path(".cache/films") / f"{hashlib.sha256(text).hexdigest()[:12]}-{seed}.json"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps([_plain(shot) for shot in shoot(people, seed, detector)]), encoding="utf-8")
+    return [
+        Shot(at_s, [Face(Box(*box), score) for *box, score in faces], who, frozenset(visible))
+        for at_s, faces, who, visible in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def _plain(shot: Shot) -> list[Any]:
+    rows = [[face.box.x, face.box.y, face.box.width, face.box.height, face.score] for face in shot.faces]
+    return [shot.at_s, rows, shot.people, sorted(shot.visible)]
+
+
+def shoot(people: list[Cutout], seed: int, detector: Detector) -> list[Shot]:
+    """Run the detector over one film and name its faces."""
+    shots = []
+    for at_s, image, truth in frames(make_film(people, seed)):
+        faces = detector.detect(image)
+        visible = frozenset(t.person for t in truth if t.visible >= SEEN_FROM)
+        shots.append(Shot(at_s, faces, _who(faces, truth), visible))
+    return shots
+
+
+def _who(faces: Sequence[Face], truth: Sequence[Truth]) -> list[int]:
+    """The person behind each found face, -1 for none."""
+    people = [-1] * len(faces)
+    there = [t for t in truth if t.visible > 0.2]
+    scores = overlap(_rows([face.box for face in faces]), _rows([t.face for t in there]))
+    for face, place in best_pairs(np.where(scores >= MATCH, scores, 0.0)):
+        people[face] = there[place].person
+    return people
+
+
+def _rows(boxes: Sequence[Box]) -> Any:
+    return np.array([(*box.centre, box.width, box.height) for box in boxes], dtype=np.float64).reshape(-1, 4)
+
+
+def score(films: Sequence[Sequence[Shot]], settings: Settings, step: int) -> Score:
+    """Track every ``step``-th frame of all films."""
+    total = Score()
+    for shots in films:
+        _score_film(shots[::step], settings, total)
+    return total
+
+
+def _score_film(shots: Sequence[Shot], settings: Settings, total: Score) -> None:
+    tracker = Tracker(settings)
+    sightings: Counter[int] = Counter()
+    seen: Counter[int] = Counter()
+    last: dict[int, int] = {}
+    windows: dict[int, tuple[Counter[int], Counter[int]]] = defaultdict(lambda: (Counter(), Counter()))
+    for shot in shots:
+        tracks = [item.person for item in tracker.update(shot.faces, shot.at_s)]
+        for person, track in zip(shot.people, tracks, strict=True):
+            if person >= 0:
+                total.switches += last.get(person, track) != track
+                last[person] = track
+        sightings.update(tracks)
+        seen.update(shot.visible)
+        counted, true = windows[int(shot.at_s // WINDOW_S)]
+        counted.update(tracks)
+        true.update(shot.visible)
+    people, tracks_ = _twice(seen), _twice(sightings)
+    total.people += people
+    total.counted += tracks_
+    total.error += abs(tracks_ - people)
+    for counted, true in windows.values():
+        total.windows += 1
+        total.window_error += abs(_twice(counted) - _twice(true))
+        if 0 < _twice(true) < 3:
+            total.few += 1
+            total.few_seen_as_enough += _twice(counted) >= 3
+
+
+def _twice(counts: Counter[int]) -> int:
+    return sum(number >= 2 for number in counts.values())
+
+
+def table(result: dict[str, Any]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| frames/s | tracker | people in all films | counted | error of the count, a film | id switches a person | "
+        "error of the count, a 10 s window | windows with 1 or 2 people counted as 3 or more |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    films = result["measured"]["films"]
+    for row in result["rows"]:
+        lines.append(
+            f"| {row['fps']:g} | {row['tracker']} | {row['people']} | {row['counted']} | {row['error'] / films:.2f} | "
+            f"{row['switches'] / row['people']:.3f} | {row['window_error'] / row['windows']:.2f} | "
+            f"{row['few_seen_as_enough']} of {row['few']} |"
+        )
+    facts = result["measured"]
+    return "\n".join(
+        [*lines, "", f"{films} films of {facts['seconds']:.0f} s, {facts['date']}, {facts['machine']}, YuNet at 320."]
+    )
+
+
+def tune(films: Sequence[Sequence[Shot]]) -> None:
+    """Print, for changes of one setting at a time, the figures at each frame rate."""
+    print("error of the count a film, id switches a person, error a window; for each frame rate")
+    _print_settings("boxes only", films, BOXES_ONLY)
+    _print_settings("shipped", films, Settings())
+    grid: dict[str, tuple[float, ...]] = {
+        "max_gap_s": (0.5, 1.0, 1.5, 3.0, 4.0),
+        "velocity_memory_s": (0.15, 0.6, 1.0),
+        "coasting_s": (0.3, 1.5, 3.0),
+        "buffer": (0.0, 0.3, 0.5),
+        "buffer_per_s": (0.0, 0.25, 1.0),
+        "buffer_max": (0.5, 1.2),
+        "min_overlap": (0.02, 0.05, 0.2),
+    }
+    for name, values in grid.items():
+        for value in values:
+            _print_settings(f"{name}={value}", films, replace(Settings(), **{name: value}))
+
+
+def _print_settings(name: str, films: Sequence[Sequence[Shot]], settings: Settings) -> None:
+    cells = []
+    for step in STEPS:
+        s = score(films, settings, step)
+        cells.append(
+            f"{s.error / len(films):5.2f} ({s.counted - s.people:+4d}) {s.switches / s.people:.3f} "
+            f"{s.window_error / s.windows:.2f} {s.few_seen_as_enough}/{s.few}"
+        )
+    print(f"{name:24}", "   ".join(cells), flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shared = Path("../shared/data")
+    parser.add_argument("--photos", type=Path, default=shared / "wild_faces_dev.zip")
+    parser.add_argument("--yunet", type=Path, default=shared / "face_detection_yunet_2023mar.onnx")
+    parser.add_argument("--films", type=int, default=FILMS)
+    parser.add_argument("--write", action="store_true", help=f"write {FIGURES} and the table in {PAGE}")
+    parser.add_argument("--tune", action="store_true", help="vary the settings, on other films and other people")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
