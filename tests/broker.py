@@ -64,11 +64,14 @@ class Broker:
         self.extra = extra
         self._process: subprocess.Popen[bytes] | None = None
 
+    def configuration(self) -> str:
+        return f"listener {self.port} 127.0.0.1\npersistence false\n{self.extra}\n"
+
     def start(self) -> Broker:
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "mosquitto.conf"
         user = "user root\n" if os.geteuid() == 0 else ""
-        config.write_text(f"{user}listener {self.port} 127.0.0.1\npersistence false\n{self.extra}\n")
+        config.write_text(user + self.configuration())
         with (self.directory / "mosquitto.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [mosquitto_path() or "mosquitto", "-v", "-c", str(config)], stdout=log, stderr=log

@@ -1,0 +1,130 @@
+"""The broker configurations that are shipped, run by a real mosquitto."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+
+from tests.broker import Broker, Subscriber, require_mosquitto, wait_until
+from tests.certificates import Authority
+from tests.publishing import make_config, publishing
+
+SHIPPED = Path(__file__).parent.parent / "configs" / "mosquitto"
+USERS = ("hall", "yard", "dashboard", "operator", "homeassistant")
+
+
+class ShippedBroker(Broker):
+    """Starts mosquitto with one of our files; only its paths, its port and its address are changed."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        super().__init__(directory)
+        self.name = name
+
+    def configuration(self) -> str:
+        text = (SHIPPED / self.name).read_text()
+        text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1").replace("1883", str(self.port))
+        for old in ("/etc/mosquitto", "/var/lib/mosquitto"):
+            text = text.replace(old, str(self.directory))
+        return text
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> tuple[ShippedBroker, Authority]:
+    require_mosquitto()
+    directory = tmp_path / "broker"
+    authority = Authority(directory / "certs")
+    authority.issue("server")
+    passwords = directory / "countenance.passwd"
+    passwords.touch(mode=0o600)
+    for user in USERS:
+        subprocess.run(["mosquitto_passwd", "-b", str(passwords), user, f"{user}-secret"], check=True)
+    (directory / "countenance.acl").write_text((SHIPPED / "acl").read_text())
+    (directory / "countenance.acl").chmod(0o600)
+    return ShippedBroker(directory, "secure.conf"), authority
+
+
+def connect(broker: Broker, authority: Authority, user: str, *topics: str) -> Subscriber:
+    subscriber = Subscriber(broker.port, *topics, username=user, password=f"{user}-secret")
+    subscriber.client.tls_set(str(authority.ca_file))
+    return subscriber
+
+
+def test_the_local_configuration_works_as_it_is(tmp_path: Path) -> None:
+    require_mosquitto()
+    with ShippedBroker(tmp_path / "b", "local.conf") as broker, publishing(make_config(tmp_path, broker.port)) as rig:
+        rig.append()
+        rig.wait_delivered()
+
+
+def test_with_the_secure_configuration_a_device_says_everything_it_has_to(
+    secure: tuple[ShippedBroker, Authority], tmp_path: Path
+) -> None:
+    broker, authority = secure
+    secret = tmp_path / "password"
+    secret.write_text("hall-secret")
+    tls = {"enabled": True, "ca_file": str(authority.ca_file)}
+    config = make_config(tmp_path, broker.port, username="hall", password_file=str(secret), tls=tls, health_s=1)
+    with (
+        broker,
+        connect(broker, authority, "homeassistant", "countenance/#", "homeassistant/#") as home,
+        publishing(config) as rig,
+    ):
+        rig.append(age_s=60)
+        rig.wait_connected()
+        rig.append()
+        home.client.publish("countenance/hall/command/pause", b"{}", qos=1)
+        for topic in ("/emotions", "/emotions/history", "/info", "/health", "/response", "/status", "/config"):
+            home.wait_for(topic)
+        wait_until(lambda: home.of("/status")[-1].json["paused"])
+
+
+def test_a_device_cannot_speak_for_another_nor_hear_its_commands(secure: tuple[ShippedBroker, Authority]) -> None:
+    broker, authority = secure
+    with (
+        broker,
+        connect(broker, authority, "operator", "countenance/#") as operator,
+        connect(broker, authority, "hall", "countenance/yard/#", "countenance/hall/command/+") as hall,
+    ):
+        for topic in ("countenance/yard/emotions", "countenance/yard/status", "countenance/hall/command/pause"):
+            hall.client.publish(topic, b"forged", qos=1)
+        operator.client.publish("countenance/yard/command/pause", b"{}", qos=1)
+        operator.client.publish("countenance/hall/command/pause", b"{}", qos=1)
+        hall.client.publish("countenance/hall/emotions", b"mine", qos=1)
+        operator.wait_for("hall/emotions")
+        hall.wait_for("hall/command/pause")
+        time.sleep(0.3)
+        assert all(message.payload != b"forged" for message in operator.messages)
+        assert {message.topic for message in hall.messages} == {"countenance/hall/command/pause"}
+
+
+def test_a_dashboard_reads_and_commands_nobody(secure: tuple[ShippedBroker, Authority]) -> None:
+    broker, authority = secure
+    with (
+        broker,
+        connect(broker, authority, "operator", "countenance/#") as operator,
+        connect(broker, authority, "dashboard", "countenance/#") as dashboard,
+        connect(broker, authority, "hall", "countenance/hall/command/+") as hall,
+    ):
+        dashboard.client.publish("countenance/hall/command/pause", b"{}", qos=1)
+        hall.client.publish("countenance/hall/emotions", b"{}", qos=1)
+        dashboard.wait_for("hall/emotions")
+        operator.wait_for("hall/emotions")
+        time.sleep(0.3)
+        assert hall.messages == []
+
+
+def test_without_a_password_nobody_comes_in(secure: tuple[ShippedBroker, Authority]) -> None:
+    broker, authority = secure
+    refused: list[str] = []
+    with broker:
+        client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5, reconnect_on_failure=False)
+        client.tls_set(str(authority.ca_file))
+        client.on_connect = lambda *arguments: refused.append(str(arguments[3]))
+        client.connect("127.0.0.1", broker.port)
+        client.loop_start()
+        wait_until(lambda: refused == ["Not authorized"])
+        client.loop_stop()
