@@ -2,6 +2,7 @@
 
 import json
 import socket
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -180,6 +181,24 @@ def test_a_wrong_password_is_named_as_such(tmp_path: Path, broker: Broker) -> No
     assert statuses(checks)["broker login"] == "failed"
     assert "Not authorized" in checks[-1].detail
     assert not any("hunter2" in str(check) for check in checks)
+
+
+def test_the_password_of_the_service_is_found_where_the_installer_put_it(
+    tmp_path: Path, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Run by hand, the doctor has no credential from systemd."""
+    users = tmp_path / "users"
+    users.write_text("porch:hunter2\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True)
+    users.chmod(0o600)
+    broker.extra = f"allow_anonymous false\npassword_file {users}"
+    broker.restart()
+    config = config_of(mqtt={"port": broker.port, "username": "porch"})
+    assert statuses(list(broker_checks.examine(config)))["broker login"] == "failed"
+    installed = tmp_path / "mqtt_password"
+    installed.write_text("hunter2\n")
+    monkeypatch.setattr(broker_checks, "INSTALLED_PASSWORD", installed)
+    assert statuses(list(broker_checks.examine(config)))["broker login"] == "ok"
 
 
 def test_a_user_who_may_not_publish_is_told_so(tmp_path: Path, broker: Broker) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
@@ -14,9 +16,12 @@ from edge_agent.config import Config, MqttConfig
 from edge_agent.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
 from edge_agent.doctor.check import Check, failed, ok
 from edge_agent.errors import BrokerError
+from edge_agent.secrets import mqtt_password
 from edge_agent.topics import topics_of
 
 STEP_S = 10.0
+INSTALLED_PASSWORD = Path("/etc/countenance/mqtt_password")
+"""Where systemd/install.sh keeps the password that systemd hands to the service as a credential."""
 
 
 def examine(config: Config) -> Iterable[Check]:
@@ -29,7 +34,15 @@ def examine(config: Config) -> Iterable[Check]:
         yield check
         if check.fix:
             return
-    yield from _talk(config)
+    yield from _talk(_with_password_of_the_service(config))
+
+
+def _with_password_of_the_service(config: Config) -> Config:
+    """As root the doctor may read what the service gets as a credential; without it the login would fail here alone."""
+    if mqtt_password(config.mqtt.password_file) is not None or not os.access(INSTALLED_PASSWORD, os.R_OK):
+        return config
+    mqtt = config.mqtt.model_copy(update={"password_file": INSTALLED_PASSWORD})
+    return config.model_copy(update={"mqtt": mqtt})
 
 
 def _resolve(mqtt: MqttConfig) -> Check:
