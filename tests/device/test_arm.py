@@ -13,7 +13,7 @@ import cv2
 import pytest
 
 from tests.device.arm import Emulated, emulate_aarch64
-from tests.device.trees import build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+from tests.device.trees import PYTHON, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3600)]
 
@@ -52,7 +52,7 @@ def system(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     (wheel,) = work.glob("*.whl")
     site = site_packages(python, "aarch64", wheelhouse(python, "aarch64", wheel, "demo"), "demo", work / "site")
     emulate_aarch64()
-    tree = debian_tree(request.param, "arm64")
+    tree = debian_tree(request.param, "arm64", PYTHON)
     MACHINES[request.param] = Emulated(tree, [(site, "/site"), (photo, "/photo")])
     yield request.param
     shutil.rmtree(work)

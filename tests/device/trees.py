@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".cache" / "device"
 MIRROR = "http://deb.debian.org/debian"
-PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,mosquitto,mosquitto-clients,procps,ca-certificates"
+PYTHON = "python3,python3-venv,ca-certificates"
+SYSTEM = f"{PYTHON},systemd,systemd-sysv,dbus,procps,mosquitto,mosquitto-clients"
 NEWEST_GLIBC_MINOR = 36
 """Debian 12 has glibc 2.36, so wheels up to manylinux_2_36 run on both releases."""
 
@@ -28,8 +29,8 @@ def require(program: str, package: str) -> None:
     pytest.skip(message)
 
 
-def debian_tree(release: str, architecture: str = "amd64") -> Path:
-    """A minimal Debian with what the agent needs; made once, in about a minute (emulated: twenty)."""
+def debian_tree(release: str, architecture: str, packages: str) -> Path:
+    """A minimal Debian with these packages; made once, in a minute or less (emulated: ten to twenty)."""
     require("mmdebstrap", "mmdebstrap")
     if os.geteuid() != 0:
         pytest.skip("booting a system needs root")
@@ -38,7 +39,7 @@ def debian_tree(release: str, architecture: str = "amd64") -> Path:
         tree.parent.mkdir(parents=True, exist_ok=True)
         part = tree.with_name(f"{tree.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        arguments = [f"--architectures={architecture}", "--variant=minbase", f"--include={PACKAGES}"]
+        arguments = [f"--architectures={architecture}", "--variant=minbase", f"--include={packages}"]
         subprocess.run(["mmdebstrap", "-q", *arguments, release, str(part), MIRROR], check=True, timeout=3000)
         part.rename(tree)
     return tree
