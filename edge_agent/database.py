@@ -66,19 +66,21 @@ class DamagedRowsError(Exception):
 class Database:
     """One SQLite connection with our tables; not thread-safe by itself."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, read_only: bool = False) -> None:
         """Open ``path``, making it and its folder if they are missing; None keeps everything in memory.
+
+        ``read_only`` opens a file that is there, also one that an agent is writing, and changes nothing in it.
 
         Raises:
             sqlite3.Error, OSError: the file cannot be opened or is damaged.
             StoreError: it is a database, but not one that this version can use.
         """
         self.path = path
-        if path is not None:
+        self._read_only = read_only
+        if path is not None and not read_only:
             path.parent.mkdir(parents=True, exist_ok=True)
-        self._sql = sqlite3.connect(
-            ":memory:" if path is None else path, timeout=5.0, isolation_level=None, check_same_thread=False
-        )
+        address = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
+        self._sql = sqlite3.connect(address, timeout=5.0, isolation_level=None, check_same_thread=False, uri=True)
         self._runs: dict[int, Run] = {}
         self.rows = 0
         """Windows in here."""
@@ -95,8 +97,11 @@ class Database:
             raise StoreError(f"{self.path}: a database of another program; point store.path to a file of its own")
         if version > SCHEMA_VERSION:
             raise StoreError(f"{self.path}: written by a newer version of countenance; update, or move the file away")
-        self._sql.executescript(_PRAGMAS)
+        if not self._read_only:
+            self._sql.executescript(_PRAGMAS)
         if empty:
+            if self._read_only:
+                raise StoreError(f"{self.path}: holds no windows yet")
             self._sql.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
             self._sync_folder()
         self.rows = int(self._one("SELECT count(*) FROM windows"))
@@ -172,6 +177,11 @@ class Database:
         if damaged:
             raise DamagedRowsError(damaged)
         return found
+
+    def labels(self) -> tuple[str, ...]:
+        """Every emotion that some window knows, in the order of the first run that did."""
+        rows = self._sql.execute("SELECT labels FROM runs WHERE labels != '' ORDER BY id").fetchall()
+        return tuple(dict.fromkeys(label for (labels,) in rows for label in labels.split(",")))
 
     def numbers(self, first: int, last: int) -> list[int]:
         """Which windows from ``first`` to ``last`` there are, ascending."""
@@ -268,6 +278,7 @@ class Database:
 
     def close(self) -> None:
         """Fold the write-ahead log into the file, where it can be, and let go of it."""
-        with contextlib.suppress(sqlite3.Error):
-            self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not self._read_only:
+            with contextlib.suppress(sqlite3.Error):
+                self._sql.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._sql.close()

@@ -5,9 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from datetime import datetime
 from typing import Any, TextIO
 
+from edge_agent.clock import epoch_ms
+from edge_agent.config import Config
+from edge_agent.database import DamagedRowsError, Database
+from edge_agent.errors import StoreError
 from edge_agent.message import window_payload
 from edge_agent.rows import StoredWindow
 
@@ -46,13 +53,43 @@ def json_lines(windows: Iterable[StoredWindow], device_id: str) -> Iterator[str]
         yield json.dumps(window_payload(window, device_id), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def write_export(
-    windows: Iterable[StoredWindow], labels: Sequence[str], device_id: str, as_json: bool, target: TextIO
-) -> None:
-    """Write all windows to ``target``, which was opened with ``newline=""``."""
-    lines = json_lines(windows, device_id) if as_json else csv_lines(windows, labels, device_id)
-    for line in lines:
-        target.write(line)
+def export(config: Config, start: datetime | None, end: datetime | None, as_json: bool, target: TextIO) -> int:
+    """``edge-agent export``: write the stored windows from ``start`` up to, not including, ``end``.
+
+    The agent may be running. Windows that it still keeps in memory because its disk is full are not in the file.
+
+    Args:
+        config: names the store and the device.
+        start: None for the oldest window.
+        end: None for the newest one.
+        as_json: JSON lines in place of CSV.
+        target: opened with ``newline=""``.
+
+    Returns:
+        How many windows were written.
+
+    Raises:
+        StoreError: the file is missing, damaged or not ours.
+    """
+    path = config.store.path
+    if not path.is_file():
+        raise StoreError(f"{path}: there is no store here; name the configuration of the agent with -c FILE")
+    try:
+        with closing(Database(path, read_only=True)) as database:
+            windows, device = _windows(database, start, end), config.device.id
+            lines = json_lines(windows, device) if as_json else csv_lines(windows, database.labels(), device)
+            return sum(1 for _ in map(target.write, lines)) - (0 if as_json else 1)
+    except (sqlite3.Error, DamagedRowsError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); starting the agent once heals a damaged store") from error
+
+
+def _windows(database: Database, start: datetime | None, end: datetime | None) -> Iterator[StoredWindow]:
+    low = -(1 << 62) if start is None else epoch_ms(start)
+    high = 1 << 62 if end is None else epoch_ms(end)
+    after = -1
+    while chunk := database.windows("seq > ? AND start_ms >= ? AND start_ms < ? ORDER BY seq", (after, low, high)):
+        yield from chunk
+        after = chunk[-1].seq
 
 
 def _shares(payload: Mapping[str, Any], labels: Sequence[str]) -> list[Any]:
