@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.classifier import Classifier
-from edge_agent.errors import ModelError
+from edge_agent.errors import InputError, ModelError
 from edge_agent.model import load_model
 from edge_agent.runtime import RuntimeChoice
 from quantization.answers import Answers, ask, ask_classifier
@@ -75,11 +75,13 @@ def write_top_labels(path: Path, answers: Answers) -> None:
 
 
 def compare_top_labels(first: Path, second: Path, show: Print) -> None:
-    """Show in how many rows two dumps differ, head by head."""
+    """Show in how many rows two dumps differ, head by head; raises InputError where they are of different data."""
     tables = []
     for path in (first, second):
         with path.open(newline="", encoding="ascii") as file:
             tables.append(list(csv.DictReader(file)))
+    if len(tables[0]) != len(tables[1]):
+        raise InputError(f"{first} and {second} are of different data: {len(tables[0])} rows against {len(tables[1])}")
     for head in tables[0][0]:
         differ = sum(a[head] != b[head] for a, b in zip(*tables, strict=True))
         show(f"{head:8} {differ} of {len(tables[0])} top labels differ")

@@ -1,0 +1,156 @@
+"""From a run folder to files a device loads, and the figures of the files that are shipped."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.classifier import Classifier
+from edge_agent.errors import InputError
+from edge_agent.model import MODELS, load_model
+from tests.fer import write_csv
+from training.data import PUBLIC, Faces, find_source, load
+from training.metrics import accuracy, confusion
+
+pytest.importorskip("scipy.optimize", reason="needs scipy")
+
+from quantization import evaluate
+from quantization.answers import ask
+from quantization.card import write_card
+from quantization.convert import PER_CLASS, representative
+from quantization.export import export
+
+DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
+BOTH_RUNTIMES = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
+
+
+@pytest.fixture(scope="module")
+def public() -> Faces:
+    if not DATA.is_dir():
+        pytest.skip(f"no data in {DATA}; COUNTENANCE_SHARED names the folder")
+    faces = load(find_source(DATA))
+    return faces[faces.splits == PUBLIC]
+
+
+@pytest.fixture(scope="module")
+def pattern_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder around the shipped int8 file, as ``fit`` and ``convert`` would leave it."""
+    model, run = load_model(), tmp_path_factory.mktemp("run")
+    training = model.info.provenance["training"]
+    (run / "int8.tflite").write_bytes(model.content)
+    outputs = {name: head.output for name, head in model.info.heads.items()}
+    (run / "convert.json").write_text(json.dumps({"outputs": outputs, **model.info.provenance["conversion"]}))
+    (run / "run.json").write_text(json.dumps(training))
+    (run / "history.json").write_text(json.dumps([{}] * training["epochs"]))
+    return run
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.tflite")))
+def test_shipped_figures_are_what_the_device_computes(public: Faces, name: str) -> None:
+    """Accuracy over all of PublicTest, from the pixels on, is what the .json and the model card state."""
+    model = load_model(MODELS / f"{name}.tflite")
+    for head, labels in evaluate.labels_of(public).items():
+        known = labels >= 0
+        scores = Classifier(model, "auto", labels=head).classify(public.images[known][..., None])
+        counts = confusion(labels[known], scores.probabilities.argmax(1), 7)
+        assert accuracy(counts) == pytest.approx(model.info.heads[head].figures["accuracy"], abs=0.004)
+
+
+@pytest.mark.skipif(not BOTH_RUNTIMES, reason="needs ai-edge-litert and tflite-runtime side by side")
+def test_exported_files_load_and_pass_their_self_test(pattern_run: Path, tmp_path: Path) -> None:
+    faces = load(find_source(write_csv(tmp_path, training=70, public=140)))
+    info = export(pattern_run, tmp_path / "out.tflite", faces, split_seed=1, default_head="ferplus")
+    model = load_model(tmp_path / "out.tflite")
+    assert model.info == info
+    assert info.default_head == "ferplus"
+    for runtime in ("litert", "tflite"):
+        Classifier(model, runtime).self_test()
+    assert sum(map(sum, info.heads["fer2013"].confusion)) == 140
+    # The calibration half has ten images of each label.
+    assert info.heads["fer2013"].prior == pytest.approx([1 / 7] * 7, abs=1e-3)
+
+
+def test_export_before_convert_says_what_to_run(tmp_path: Path) -> None:
+    faces = load(find_source(write_csv(tmp_path)))
+    with pytest.raises(InputError, match=r"int8\.tflite: No such file or directory; run first: .*quantization convert"):
+        export(tmp_path, tmp_path / "out.tflite", faces, split_seed=1, default_head="fer2013")
+
+
+def test_the_representative_set_is_stratified_and_seeded(tmp_path: Path) -> None:
+    faces = load(find_source(write_csv(tmp_path, training=700, public=7)))
+    training = faces[:700]
+    chosen = representative(training, seed=3)
+    assert np.bincount(training.labels[chosen]).tolist() == [min(PER_CLASS, 100)] * 7
+    np.testing.assert_array_equal(chosen, representative(training, seed=3))
+    assert not np.array_equal(chosen, representative(training, seed=4))
+
+
+def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
+    faces = load(find_source(write_csv(tmp_path, training=7, public=140)))
+    faces, shown = faces[faces.splits == PUBLIC], []
+    dump = tmp_path / "top.csv"
+    evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", 1, dump, shown.append)
+    assert [line.split()[0] for line in shown[1:]] == ["fer2013", "ferplus"]
+    top = ask(MODELS / "emotion.tflite", faces.images)["fer2013"].argmax(1)
+    column = dump.read_text().splitlines()[0].split(",").index("fer2013")
+    assert [int(line.split(",")[column]) for line in dump.read_text().splitlines()[1:]] == top.tolist()
+
+
+def test_same_counts_differing_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("fer2013,ferplus\n1,2\n3,4\n")
+    (tmp_path / "b.csv").write_text("fer2013,ferplus\n1,2\n3,5\n")
+    shown: list[str] = []
+    evaluate.compare_top_labels(tmp_path / "a.csv", tmp_path / "b.csv", shown.append)
+    assert shown == ["fer2013  0 of 2 top labels differ", "ferplus  1 of 2 top labels differ"]
+
+
+def test_dumps_of_different_lengths_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("fer2013\n1\n3\n")
+    (tmp_path / "b.csv").write_text("fer2013\n1\n")
+    with pytest.raises(InputError, match="2 rows against 1"):
+        evaluate.compare_top_labels(tmp_path / "a.csv", tmp_path / "b.csv", print)
+
+
+def test_a_bare_int8_file_answers_as_the_same_file_through_the_classifier(tmp_path: Path) -> None:
+    """`--compare` reads any .tflite file; without a .json it goes another way and must arrive at the same."""
+    bare = tmp_path / "bare.tflite"
+    bare.write_bytes(load_model().content)
+    images = np.random.default_rng(0).integers(0, 256, (5, 48, 48), dtype=np.uint8)
+    through, around = ask(MODELS / "emotion.tflite", images), ask(bare, images)
+    for head, logits in through.items():
+        np.testing.assert_allclose(around[head], logits, atol=1e-6)
+
+
+def test_the_model_card_is_the_one_that_the_command_writes(tmp_path: Path) -> None:
+    root = Path(__file__).parent.parent
+    write_card(MODELS, root / "benchmarks" / "results", tmp_path / "card.md")
+    assert (tmp_path / "card.md").read_text() == (root / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.training
+@pytest.mark.timeout(600)
+def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras", reason="needs the train extra")
+    pytest.importorskip("tensorflow", reason="needs the train extra")
+    from training.model import build
+    from training.recipe import Network
+
+    keras.utils.set_random_seed(1)
+    build(Network(widths=(8, 16), blocks=(1, 1))).save(tmp_path / "model.keras")
+    data = write_csv(tmp_path, training=140, public=14)
+    command = [sys.executable, "-m", "quantization", "convert", str(tmp_path), "--data", str(data)]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
+    images = load(find_source(data)).images[:50]
+    exact, rounded = ask(tmp_path / "float.tflite", images), ask(tmp_path / "int8.tflite", images)
+    assert set(exact) == set(rounded) == {"fer2013", "ferplus"}
+    for head, logits in exact.items():
+        spread = logits.max() - logits.min()
+        assert np.abs(rounded[head] - logits).max() < 0.08 * spread
