@@ -34,8 +34,8 @@ from edge_agent.preprocess import FRAMINGS, Framing, crop_face
 from edge_agent.types import Face
 
 SEED = 2013
-SCALES = np.arange(0.80, 1.61, 0.05).round(2).tolist()
-SHIFTS = np.arange(-0.15, 0.101, 0.05).round(2).tolist()
+SCALES = np.arange(0.75, 1.41, 0.05).round(2).tolist()
+SHIFTS = np.arange(-0.10, 0.151, 0.05).round(2).tolist()
 EMOTIONS = {"anger": "angry", "happiness": "happy", "sadness": "sad", "surprise": "surprise", "neutral": "neutral"}
 
 
@@ -122,7 +122,7 @@ def score(classifier: Classifier, photos: list[Photo], framing: Framing) -> dict
 
 
 def smoothed_best(scores: dict[Framing, float]) -> Framing:
-    """The framing whose neighbourhood in the grid is best: one lucky cell is noise."""
+    """The framing whose neighbourhood in the grid is best: one lucky cell is noise, and edges lack neighbours."""
 
     def around(framing: Framing) -> float:
         near = [
@@ -132,7 +132,8 @@ def smoothed_best(scores: dict[Framing, float]) -> Framing:
         ]
         return float(np.mean(near))
 
-    return max(scores, key=around)
+    inner = [f for f in scores if f.scale not in (SCALES[0], SCALES[-1]) and f.shift_y not in (SHIFTS[0], SHIFTS[-1])]
+    return max(inner, key=around)
 
 
 def _grid() -> list[Framing]:

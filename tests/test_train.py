@@ -93,6 +93,26 @@ def test_a_killed_run_ends_as_one_that_was_not(finished: Path, data: Path, recip
         np.testing.assert_array_equal(whole, resumed)
 
 
+def test_the_report_is_one_file_that_needs_no_other(finished: Path, data: Path) -> None:
+    """Every picture is inside of the page and beside it; nothing is loaded from anywhere."""
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    from training.report import report
+
+    page = report(finished, find_source(data), "PublicTest").read_text()
+    names = {path.stem for path in (finished / "report").glob("*.png")}
+    assert names >= {"learning_curves", "reliability", "confusion_fer2013", "mistakes_ferplus", "accuracy_by_agreement"}
+    assert page.count('src="data:image/png;base64,') == len(names) == page.count("src=")
+    assert "http" not in page
+
+
+def test_evaluate_names_a_split_that_the_data_lacks(finished: Path, data: Path) -> None:
+    from training.evaluate import describe
+
+    assert "fer2013  70 images" in describe(finished, find_source(data), "PublicTest")
+    with pytest.raises(InputError, match="has no PrivateTest images"):
+        describe(finished, find_source(data), "PrivateTest")
+
+
 def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recipe_file: Path) -> None:
     from training.train import fit
 
