@@ -30,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except CountenanceError as error:
-        print(f"edge-agent: {error}", file=sys.stderr)
+        from edge_agent.logs import complain
+
+        complain(f"edge-agent: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130

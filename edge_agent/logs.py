@@ -79,6 +79,13 @@ def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
     return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
+def complain(message: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
+    """Write what ends a command to stderr, as an error where that is the journal; works before :func:`setup`."""
+    stream = stream or sys.stderr
+    priority = "<3>" if _is_journal(stream, environ) else ""
+    stream.writelines(f"{priority}{line}\n" for line in redact(message).splitlines())
+
+
 class TextFormatter(logging.Formatter):
     """``time level module: event key=value``, for people at a terminal."""
 

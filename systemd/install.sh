@@ -26,6 +26,7 @@ TEXT
 SOURCE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly SOURCE
 readonly PREFIX=/opt/countenance CONFIG=/etc/countenance STATE=/var/lib/countenance ACCOUNT=countenance
+readonly KIOSK_ACCOUNT=countenance-kiosk
 readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
 readonly DROP_INS=$UNITS/$SERVICE.d COMMAND=/usr/local/bin/edge-agent
 readonly PYTHON=/usr/bin/python3 # the system's: only it sees apt's picamera2
@@ -163,6 +164,9 @@ build_release() {
 create_account_and_folders() {
     getent passwd "$ACCOUNT" >/dev/null ||
         run useradd --system --user-group --no-create-home --home-dir "$STATE" --shell /usr/sbin/nologin "$ACCOUNT"
+    if [[ -n $KIOSK_WANTED ]] && ! getent passwd "$KIOSK_ACCOUNT" >/dev/null; then
+        run useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$KIOSK_ACCOUNT"
+    fi
     # The group only: a camera's address in the file may hold a password.
     run install -d -m 0750 -g "$ACCOUNT" "$CONFIG"
     run install -d -m 0750 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"
@@ -308,7 +312,10 @@ uninstall() {
         return
     fi
     run rm -rf "$CONFIG" "$STATE"
-    if getent passwd "$ACCOUNT" >/dev/null; then run userdel "$ACCOUNT"; fi
+    local account
+    for account in "$ACCOUNT" "$KIOSK_ACCOUNT"; do
+        if getent passwd "$account" >/dev/null; then run userdel "$account"; fi
+    done
     say 'Done: nothing is left.'
 }
 

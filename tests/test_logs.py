@@ -87,6 +87,15 @@ def test_auto_is_journal_only_where_stderr_is_the_journal(tmp_path: Path) -> Non
     assert second.endswith("Z info cameras.test: redirected\n")
 
 
+def test_what_ends_a_command_is_an_error_in_the_journal_and_plain_elsewhere(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        logs.complain("one\ntwo rtsp://me:hunter2@cam", stream, {"JOURNAL_STREAM": f"{status.st_dev}:{status.st_ino}"})
+        logs.complain("three", stream, {})
+        stream.seek(0)
+        assert stream.read() == "<3>one\n<3>two rtsp://me:***@cam\nthree\n"
+
+
 @pytest.mark.parametrize("kind", ["text", "json", "journal"])
 def test_an_exception_with_its_traceback_stays_on_one_line_without_secrets(
     kind: Literal["text", "json", "journal"],
