@@ -92,7 +92,7 @@ class DetectorConfig(_Section):
 
     kind: Literal["auto", "yunet", "haar", "whole_frame"] = "auto"
     size: Annotated[int, Field(ge=64, le=1920)] = 320
-    min_score: Fraction = 0.7
+    min_score: Fraction = 0.6
     path: Path | None = None
 
 
