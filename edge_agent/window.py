@@ -62,7 +62,7 @@ class Window:
         self._privacy = privacy
         self._estimator = estimator
         self._utc_now = utc_now
-        self._rolling = RollingPeople(config.rolling_s, privacy.min_people)
+        self.rolling_people = RollingPeople(config.rolling_s, privacy.min_people)
         self._rolling_shares: Shares | None = None
         self.restart(monotonic())
 
@@ -141,8 +141,8 @@ class Window:
         """Let a published window's people enter; the estimate is computed anew only when its people changed."""
         if not self._config.rolling_s:
             return None
-        changed = self._rolling.enter(posteriors, now_s) if posteriors else self._rolling.expire(now_s)
+        changed = self.rolling_people.enter(posteriors, now_s) if posteriors else self.rolling_people.expire(now_s)
         if changed:
-            rows = self._rolling.posteriors
+            rows = self.rolling_people.posteriors
             self._rolling_shares = None if rows is None else self._estimator.estimate(rows)
         return RollingShares(self._config.rolling_s, self._rolling_shares)
