@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 from edge_agent import __version__
@@ -79,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
     watch.add_argument("--device", default="+", metavar="ID", help="device id; default: all")
     watch.set_defaults(run=_watch)
 
+    export = commands.add_parser("export", help="write the stored windows as CSV or JSON lines")
+    export.add_argument("-c", "--config", type=Path, metavar="FILE", help="names the store; default: all defaults")
+    export.add_argument("--from", dest="start", type=_moment, metavar="TIME", help="ISO 8601; default: the oldest")
+    export.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="not included; default: the newest")
+    export.add_argument("--json", action="store_true", help="one JSON object a line, as on MQTT")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    export.set_defaults(run=_export)
+
     config = commands.add_parser("config", help="check a configuration, or print its JSON Schema")
     actions = config.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say what is wrong with FILE, all of it")
@@ -115,6 +124,11 @@ def _numbers(text: str) -> tuple[int, ...]:
     return numbers
 
 
+def _moment(text: str) -> datetime:
+    """An ISO 8601 time, local without an offset; argparse reports a ValueError as a wrong command line."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+
+
 def _run(args: argparse.Namespace) -> int:
     from edge_agent.agent import run_agent
 
@@ -146,6 +160,19 @@ def _watch(args: argparse.Namespace) -> int:
     mqtt = load_config(args.config).mqtt
     wanted = {"host": args.host, "port": args.port}
     return watch(mqtt.model_copy(update={k: v for k, v in wanted.items() if v is not None}), args.device)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.export import export, write_file
+
+    config = load_config(args.config)
+    if args.output is None:
+        export(config, args.start, args.end, args.json, sys.stdout)
+    else:
+        count = write_file(config, args.start, args.end, args.json, args.output)
+        print(f"{args.output}: {count} windows")
+    return 0
 
 
 def _config_check(args: argparse.Namespace) -> int:

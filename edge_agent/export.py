@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TextIO
 
 from edge_agent.clock import epoch_ms
@@ -81,6 +82,24 @@ def export(config: Config, start: datetime | None, end: datetime | None, as_json
             return sum(1 for _ in map(target.write, lines)) - (0 if as_json else 1)
     except (sqlite3.Error, DamagedRowsError) as error:
         raise StoreError(f"{path}: cannot be read ({error}); starting the agent once heals a damaged store") from error
+
+
+def write_file(config: Config, start: datetime | None, end: datetime | None, as_json: bool, path: Path) -> int:
+    """The same into a file, which is there only once it is whole.
+
+    Raises:
+        StoreError: as :func:`export` does, or the file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as target:
+            count = export(config, start, end, as_json, target)
+        part.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot write the export: {error.strerror}; is there space and the right?") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return count
 
 
 def _windows(database: Database, start: datetime | None, end: datetime | None) -> Iterator[StoredWindow]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.cli import main
 from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.export import PLAIN, columns, csv_lines, export
@@ -128,3 +129,32 @@ def test_labels_that_a_window_does_not_have_are_empty(config: Config):
     row = next(csv.DictReader(io.StringIO(header + line)))
     assert (row["contempt"], row["contempt_low"], row["contempt_raw"]) == ("", "", "")
     assert len(row) == len(PLAIN) + 4 * 8
+
+
+def test_the_command_writes_a_file_or_to_standard_output(
+    config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    payloads = fill(config)
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(f"device: {{id: hall}}\nstore: {{path: {config.store.path}}}\n", encoding="utf-8")
+    assert main(["export", "-c", str(settings), "-o", str(tmp_path / "all.csv")]) == 0
+    assert "6 windows" in capfd.readouterr().out
+    assert len((tmp_path / "all.csv").read_text(encoding="utf-8").splitlines()) == 7
+    assert main(["export", "-c", str(settings), "--json", "--from", "2026-03-01T12:00:50Z"]) == 0
+    assert [json.loads(line)["seq"] for line in capfd.readouterr().out.splitlines()] == [payloads[5]["seq"]]
+
+
+def test_the_command_s_failures_have_a_line_and_a_code_and_leave_no_half_file(
+    config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(f"store: {{path: {config.store.path}}}\n", encoding="utf-8")
+    assert main(["export", "-c", str(settings), "-o", str(tmp_path / "x.csv")]) == StoreError.exit_code
+    assert "there is no store here" in capfd.readouterr().err
+    fill(config)
+    assert main(["export", "-c", str(settings), "-o", str(tmp_path / "none" / "x.csv")]) == StoreError.exit_code
+    assert "cannot write the export" in capfd.readouterr().err
+    assert not list(tmp_path.glob("**/*.part"))
+    with pytest.raises(SystemExit) as stop:
+        main(["export", "--from", "yesterday"])
+    assert stop.value.code == 2
