@@ -31,7 +31,7 @@ from edge_agent.detectors import Detector, load_detector
 from edge_agent.tracking import Settings, Tracker, overlap
 from edge_agent.types import Box, Face
 
-FILMS = 12
+FILMS = 16
 WINDOW_S = 10.0
 MATCH = 0.4
 """Least intersection over union of a found face and the true one."""

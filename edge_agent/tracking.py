@@ -28,7 +28,7 @@ class Settings:
     """At low frame rates it lives this many frame intervals instead."""
     velocity_memory_s: float = 0.3
     """Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
-    coasting_s: float = 0.7
+    coasting_s: float = 2.0
     """Time constant with which an unseen face is thought to come to rest."""
     buffer: float = 0.15
     """Boxes are grown by this fraction of their size on each side before they are compared..."""
