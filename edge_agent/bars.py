@@ -30,7 +30,7 @@ def _who(message: Mapping[str, Any]) -> str:
 
 
 def _bar(percent: float) -> str:
-    eighths = round(percent / 100 * WIDTH * 8)
+    eighths = int(percent / 100 * WIDTH * 8)  # rounded down: only 100.0 % fills the bar
     full, part = divmod(eighths, 8)
     return ("█" * full + (EIGHTHS[part] if part else "")).ljust(WIDTH, "·")
 
