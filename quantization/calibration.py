@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 
 from training.metrics import Labels, Logits, Scores, softmax
 
+_MOST_STEPS = 50
+_FLAT = 1e-9
+_RIDGE = 1e-9
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -28,22 +33,41 @@ class Calibration:
 
 
 def fit(logits: Logits, labels: Labels) -> Calibration:
-    """The scaling of least cross-entropy on logits (n, classes) and labels (n,); the problem is convex in 1/T and b."""
-    from scipy.optimize import minimize
+    """The scaling of least cross-entropy on logits (n, classes) and labels (n,): Newton's method, halving bad steps.
 
+    The problem is convex in 1/T and b, so that the minimum is the only one. Raises ValueError where the logits say
+    nothing of the labels, or the contrary.
+    """
     n, classes = logits.shape
-    wanted = np.eye(classes)[labels]
+    # What each parameter (1/T, then b) adds to each class's scaled logit, shape (n, classes, 1 + classes).
+    features = np.concatenate([logits[:, :, None], np.broadcast_to(np.eye(classes), (n, classes, classes))], axis=2)
+    parameters = np.concatenate([[1.0], np.zeros(classes)])
+    loss, slope, curvature = _cross_entropy(features, labels, parameters)
+    for _ in range(_MOST_STEPS):
+        step = np.linalg.solve(curvature, slope)
+        while (tried := _cross_entropy(features, labels, parameters - step))[0] > loss + _ROUNDING:
+            step /= 2
+        parameters = parameters - step
+        loss, slope, curvature = tried
+        if np.abs(slope).max() < _FLAT:
+            break
+    if parameters[0] <= 0:
+        raise ValueError("the logits tell nothing of the labels; were they made from the same rows?")
+    return Calibration(float(1 / parameters[0]), tuple((parameters[1:] - parameters[1:].mean()).tolist()))
 
-    def loss_and_slope(parameters: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        posteriors = softmax(logits * parameters[0] + parameters[1:])
-        over = (posteriors - wanted) / n
-        loss = -np.log(np.maximum(posteriors[np.arange(n), labels], 1e-300)).mean()
-        return float(loss), np.concatenate([[(over * logits).sum()], over.sum(0)])
 
-    bounds = [(1e-2, 1e2)] + [(None, None)] * classes
-    start = np.concatenate([[1.0], np.zeros(classes)])
-    best = minimize(loss_and_slope, start, jac=True, method="L-BFGS-B", bounds=bounds).x
-    return Calibration(float(1 / best[0]), tuple((best[1:] - best[1:].mean()).tolist()))
+def _cross_entropy(
+    features: NDArray[np.float64], labels: Labels, parameters: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
+    """Mean cross-entropy with its first and second derivatives."""
+    n = len(labels)
+    posteriors = softmax(features @ parameters)
+    own = posteriors[np.arange(n), labels]
+    mean = np.einsum("nc,ncp->np", posteriors, features)
+    slope = (mean - features[np.arange(n), labels]).mean(axis=0)
+    curvature = (np.einsum("nc,ncp,ncq->pq", posteriors, features, features, optimize=True) - mean.T @ mean) / n
+    # Adding one number to all of b changes nothing: the ridge makes the matrix invertible.
+    return float(-np.log(np.maximum(own, 1e-300)).mean()), slope, curvature + _RIDGE * np.eye(len(parameters))
 
 
 def cross_fitted(logits: Logits, labels: Labels, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Scores:

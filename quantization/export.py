@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import logging
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -146,20 +147,7 @@ def _unmeasured(output: int) -> Head:
 def _readable(info: ModelInfo) -> str:
     """JSON with the innermost lists on one line, as a person would write a matrix."""
     text = json.dumps(info.model_dump(mode="json"), indent=1)
-    lines: list[str] = []
-    for line in text.splitlines():
-        stripped = line.strip()
-        inside = bool(lines) and lines[-1].rstrip().endswith(("[", ","))
-        number = stripped.rstrip(",").lstrip("-").replace(".", "", 1).replace("e-", "", 1).isdigit()
-        if (number and inside and "[" in lines[-1]) or (stripped.startswith("]") and _open_number_list(lines)):
-            lines[-1] += (" " if lines[-1].endswith(",") else "") + stripped
-        else:
-            lines.append(line)
-    return "\n".join(lines) + "\n"
-
-
-def _open_number_list(lines: list[str]) -> bool:
-    return bool(lines) and "[" in lines[-1] and not lines[-1].rstrip().endswith(("[", "],"))
+    return re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 
 
 def _read(path: Path) -> bytes:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.metrics import calibration_error, softmax
-
-pytest.importorskip("scipy.optimize")
-
 from quantization.calibration import cross_fitted, fit
+from training.metrics import calibration_error, softmax
 
 TEMPERATURE, BIAS = 2.5, np.array([0.8, -0.3, -0.5])
 
@@ -57,3 +54,11 @@ def test_cross_fitting_applies_to_each_half_what_the_other_taught() -> None:
         posteriors[halves[0]], fit(logits[halves[1]], labels[halves[1]]).posteriors(logits[halves[0]])
     )
     assert calibration_error(labels, posteriors) < 0.03 < calibration_error(labels, softmax(logits))
+
+
+def test_a_rare_class_and_flat_logits_do_not_stop_it() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.array([0] * 500 + [1] * 499 + [2])
+    scaling = fit(0.01 * rng.normal(0, 1, (1000, 3)) + 0.02 * np.eye(3)[labels], labels)
+    assert scaling.temperature < 0.1
+    assert np.isfinite(scaling.bias).all()

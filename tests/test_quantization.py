@@ -15,17 +15,14 @@ import pytest
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
 from edge_agent.model import MODELS, load_model
-from tests.fer import write_csv
-from training.data import PUBLIC, Faces, find_source, load
-from training.metrics import accuracy, confusion
-
-pytest.importorskip("scipy.optimize", reason="needs scipy")
-
 from quantization import evaluate
 from quantization.answers import ask
 from quantization.card import write_card
 from quantization.convert import PER_CLASS, representative
 from quantization.export import export
+from tests.fer import write_csv
+from training.data import PUBLIC, Faces, find_source, load
+from training.metrics import accuracy, confusion
 
 DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
 BOTH_RUNTIMES = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
