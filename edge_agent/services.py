@@ -13,6 +13,8 @@ from edge_agent.redaction import redact
 from edge_agent.secrets import mqtt_password
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from edge_agent.agent import Agent
 
 
@@ -38,16 +40,20 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
         publisher.start()
         stack.callback(publisher.stop)
         wake = publisher.wake
-    if config.kiosk.enabled:
-        _start_page(agent, stack)
+    if config.kiosk.enabled or config.metrics.enabled:
+        from edge_agent.metrics import make_registry, serve_metrics
+
+        registry = make_registry(config, agent.session, agent.health, agent.store)
+        if config.metrics.enabled:
+            stack.callback(serve_metrics(config.metrics, registry))
+        if config.kiosk.enabled:
+            _start_page(agent, stack, registry)
     return wake
 
 
-def _start_page(agent: Agent, stack: ExitStack) -> None:
+def _start_page(agent: Agent, stack: ExitStack, registry: CollectorRegistry) -> None:
     from edge_agent.kiosk import Kiosk
-    from edge_agent.metrics import make_registry
 
-    registry = make_registry(agent.config, agent.session, agent.health, agent.store)
     page = Kiosk(agent.config, agent.live, agent.store, agent.classifier.labels, registry, lambda: _measures(agent))
     page.start()
     stack.callback(page.stop)

@@ -22,7 +22,8 @@ from edge_agent.message import encode
 from edge_agent.metrics import make_registry, serve_metrics
 from edge_agent.report import health_payload
 from edge_agent.store import Store, open_store
-from tests.broker import free_port
+from tests.agent_process import AgentProcess, configure
+from tests.broker import free_port, wait_until
 from tests.schemas import undocumented, validate
 from tests.windows import LABELS, make_report
 
@@ -195,6 +196,24 @@ def test_withheld_empty_old_and_foreign_windows_are_not_told(
     store.append(make_report(1, people=people, age_s=age_s))
     registry = make_registry(Config(), session, Health(), store)
     assert all(registry.get_sample_value("countenance_share_percent", {"emotion": label}) is None for label in LABELS)
+
+
+def test_the_agent_serves_metrics_without_broker_and_page(tmp_path: Path) -> None:
+    port = free_port()
+    config = configure(tmp_path, metrics={"enabled": True, "port": port}, mqtt={"enabled": False})
+    with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
+        read = wait_until(lambda: _windows_read(port), 30, f"a window in the metrics; {agent.log}")
+        assert agent.stop() == 0
+    assert read["countenance_frames_captured_total", ""] > 0
+    assert {stage for name, stage in read if name == "countenance_stage_seconds_count"} >= {"detect", "window"}
+
+
+def _windows_read(port: int) -> dict[tuple[str, str], float] | None:
+    try:
+        read = scrape(port)
+    except OSError:
+        return None
+    return read if read["countenance_store_windows", ""] and read["countenance_frames_captured_total", ""] else None
 
 
 def test_a_port_that_is_taken_is_a_configuration_error(store: Store) -> None:

@@ -1,0 +1,157 @@
+"""How much the store writes to an SD card per day, at default settings with every window delivered.
+
+Two measurements, since neither tells everything. A day of windows in a row: what the program hands to the kernel, by
+``write_bytes`` of /proc/self/io. Windows at their true pace on a file system of their own: what reaches the card, the
+journal of ext4 included, by the sectors that /sys/block counts; this needs root for a loop device.
+
+    python -m benchmarks.sd_card --minutes 20 --write
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from benchmarks.written import write_between
+from edge_agent.clock import Clock
+from edge_agent.config import StoreConfig, WindowConfig
+from edge_agent.store import Store, open_store
+from tests.windows import make_report
+
+WINDOW_S = WindowConfig().seconds
+DAY_S = 86400.0
+SECTOR = 512
+RESULT = Path(__file__).parent / "results" / "sd_card.json"
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
+
+
+class FastClock(Clock):
+    """Runs ahead of the true one, so that a day passes in minutes."""
+
+    ahead_s = 0.0
+
+    def wall(self) -> datetime:
+        """True time and the lead."""
+        return datetime.now(timezone.utc) + timedelta(seconds=self.ahead_s)
+
+    def monotonic_s(self) -> float:
+        """True time and the lead."""
+        return time.monotonic() + self.ahead_s
+
+
+def one_window(store: Store, number: int) -> None:
+    """Append, and have it delivered."""
+    stored = store.append(make_report(number))
+    store.mark_delivered([stored.seq])
+    store.flush()
+
+
+def a_day_in_a_row(folder: Path) -> dict[str, float]:
+    """Megabytes that the program writes in a day, and that the file grows by."""
+    clock = FastClock()
+    store = open_store(StoreConfig(path=folder / "day.sqlite"), "s", "model", clock)
+    before = written_by_us()
+    for number in range(round(DAY_S / WINDOW_S)):
+        one_window(store, number)
+        clock.ahead_s += WINDOW_S
+    store.close()
+    size = (folder / "day.sqlite").stat().st_size
+    return {"written_mb_per_day": (written_by_us() - before) / 1e6, "file_mb_per_day": size / 1e6}
+
+
+def written_by_us() -> int:
+    """Bytes that this process caused to be written to storage."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("write_bytes")).split()[1])
+
+
+def at_true_pace(minutes: float) -> dict[str, float]:
+    """Megabytes a day that reach an ext4 file system of its own, from ``minutes`` of windows."""
+    with ext4_on_a_loop_device() as (folder, device):
+        store = open_store(StoreConfig(path=folder / "windows.sqlite"), "s", "model")
+        os.sync()
+        before, start = sectors_written(device), time.monotonic()
+        for number in range(round(minutes * 60 / WINDOW_S)):
+            one_window(store, number)
+            time.sleep(max(0.0, start + (number + 1) * WINDOW_S - time.monotonic()))
+        elapsed_s = time.monotonic() - start
+        os.sync()
+        reached = (sectors_written(device) - before) * SECTOR
+        store.close()
+    return {"reached_card_mb_per_day": reached / 1e6 * DAY_S / elapsed_s, "minutes": minutes}
+
+
+@contextlib.contextmanager
+def ext4_on_a_loop_device() -> Iterator[tuple[Path, str]]:
+    """A mounted file system and the name of its device."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        image, folder = Path(name) / "image", Path(name) / "mounted"
+        folder.mkdir()
+        with image.open("wb") as file:
+            file.truncate(512 << 20)
+        device = run("losetup", "--find", "--show", str(image))
+        try:
+            # Without lazy initialisation, which would go on writing for minutes.
+            run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
+            run("mount", "-o", "noatime", device, str(folder))
+            try:
+                yield folder, Path(device).name
+            finally:
+                run("umount", str(folder))
+        finally:
+            run("losetup", "-d", device)
+
+
+def run(*command: str) -> str:
+    """Its output; the benchmark ends where it fails."""
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def sectors_written(device: str) -> int:
+    """Seventh field of the block layer's statistics (Documentation/block/stat.rst)."""
+    return int(Path(f"/sys/block/{device}/stat").read_text(encoding="ascii").split()[6])
+
+
+def describe(result: dict[str, Any]) -> str:
+    """The paragraph for docs/reliability.md."""
+    reached, written, grown = (
+        result[name] for name in ("reached_card_mb_per_day", "written_mb_per_day", "file_mb_per_day")
+    )
+    return (
+        f"{reached:.0f} MB a day reach the card (ext4 and its journal; sectors written in {result['minutes']:g} "
+        f"minutes at true pace).\nThe program writes {written:.0f} MB a day, and the file grows by {grown:.1f} MB a day.\n"
+        f"({result['machine']}, {result['date']}, `python -m benchmarks.sd_card`)"
+    )
+
+
+def main() -> None:
+    """Measure, print, and with ``--write`` put the figures into the documentation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=20.0, help="length of the true-pace part")
+    parser.add_argument("--write", action="store_true", help="update the result file and docs/reliability.md")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as name:
+        result: dict[str, Any] = a_day_in_a_row(Path(name))
+    result |= at_true_pace(options.minutes)
+    result |= {
+        "machine": f"{platform.machine()}, Linux {platform.release()}",
+        "date": f"{datetime.now(timezone.utc):%Y-%m-%d}",
+    }
+    print(json.dumps(result, indent=2))
+    if options.write:
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_between(PAGE, "sd card", describe(result))
+
+
+if __name__ == "__main__":
+    main()
