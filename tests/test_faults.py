@@ -243,7 +243,7 @@ def _answers(port: int) -> bool:
 
 
 def test_a_broker_without_mqtt_5_gets_mqtt_3(tmp_path: Path) -> None:
-    """Promise 16: nothing essential is only in MQTT 5."""
+    """Promise 15: nothing essential is only in MQTT 5."""
     with amqtt_broker(tmp_path) as port, publishing(make_config(tmp_path, port)) as rig:
         rig.append()
         rig.wait_delivered()
@@ -251,7 +251,7 @@ def test_a_broker_without_mqtt_5_gets_mqtt_3(tmp_path: Path) -> None:
 
 
 def test_a_broker_that_hangs_up_on_mqtt_5_gets_mqtt_3_in_turn(tmp_path: Path) -> None:
-    """Promise 16: MQTT 3.1.1 brokers may close the connection instead of answering."""
+    """Promise 15: MQTT 3.1.1 brokers may close the connection instead of answering."""
     levels: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
