@@ -47,6 +47,11 @@ write() {
     if [[ -n $DRY_RUN ]]; then cat >/dev/null; else cat >"$1"; fi
 }
 
+append() {
+    say "+ append to $1"
+    if [[ -n $DRY_RUN ]]; then cat >/dev/null; else cat >>"$1"; fi
+}
+
 read_options() {
     while (($#)); do
         case $1 in
@@ -174,6 +179,7 @@ create_account_and_folders() {
         say "= $CONFIG/agent.yaml stays as it is"
     else
         run install -m 0640 -g "$ACCOUNT" "$SOURCE/configs/${CAMERA:-usb-camera}.yaml" "$CONFIG/agent.yaml"
+        [[ -z $KIOSK_WANTED ]] || printf 'kiosk:\n  enabled: true\n' | append "$CONFIG/agent.yaml"
     fi
 }
 
@@ -245,12 +251,18 @@ activate() {
     switch_to "$release"
     install_password
     run systemctl -q enable "$SERVICE"
-    [[ -z $KIOSK_WANTED ]] || run systemctl -q enable "$KIOSK"
+    if [[ -n $KIOSK_WANTED ]]; then
+        run systemctl -q enable "$KIOSK"
+        [[ -n $DRY_RUN ]] || grep -qs '^kiosk:' "$CONFIG/agent.yaml" ||
+            say "! The page is off: set kiosk.enabled to true in $CONFIG/agent.yaml"
+    fi
     if [[ ! -d /run/systemd/system || -z $START ]]; then
         say '= not started: it starts at the next boot'
         return
     fi
     start_service || roll_back "$release" "$previous"
+    # It waits for the page by itself.
+    [[ -z $KIOSK_WANTED ]] || run systemctl --no-block restart "$KIOSK"
     run systemctl --no-pager --lines=0 status "$SERVICE"
 }
 

@@ -53,6 +53,15 @@ def test_the_camera_chooses_the_drop_in(camera: str) -> None:
     assert installed == [camera]
 
 
+def test_the_kiosk_brings_its_unit_its_account_and_a_page_that_is_on() -> None:
+    done = install("--dry-run", "--no-start", "--kiosk")
+    assert done.returncode == 0, done.stderr
+    for step in ("useradd .* countenance-kiosk", "install .*/countenance-kiosk.service", "enable countenance-kiosk"):
+        assert re.search(rf"^\+ .*{step}", done.stdout, re.MULTILINE), step
+    if not Path("/etc/countenance/agent.yaml").exists():
+        assert "+ append to /etc/countenance/agent.yaml" in done.stdout
+
+
 def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:
     kept, purged = install("--uninstall", "--dry-run"), install("--uninstall", "--purge", "--dry-run")
     assert (kept.returncode, purged.returncode) == (0, 0)

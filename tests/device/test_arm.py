@@ -28,8 +28,8 @@ from edge_agent.model import load_model
 model = load_model()
 noise = np.random.default_rng(7).integers(0, 256, (32, model.info.input.height, model.info.input.width, 1), np.uint8)
 crops = np.concatenate([model.self_test_crops(), noise])
-answers = {head: Classifier(model, sys.argv[1], 1, head).raw(crops).tolist() for head in model.info.heads}
-print(json.dumps(answers))
+answers = Classifier(model, sys.argv[1]).raw(crops)
+print(json.dumps({head: rows.tolist() for head, rows in answers.items()}))
 """
 
 
