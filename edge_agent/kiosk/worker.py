@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 20.0
 """For one picture, the start of the process included: a Raspberry Pi 4 needs about 3 s for the start."""
 IDLE_S = 120.0
-MEMORY_MB = 448
-"""Data the child may allocate: OpenCV and the model take about 130 MB, the largest picture 192. With the agent this
-stays below the 700 MB of its service."""
+MEMORY_MB = 512
+"""Data the child may allocate: about 240 MB (a third of it ever touched) for OpenCV and the model, 192 for the largest
+picture. Beside the agent it stays below the 700 MB of their service."""
 WAITING = 4
 """Pictures that may wait for their turn; more are refused at once."""
 _LENGTH = struct.Struct("!I")
