@@ -212,7 +212,7 @@ install_units() {
     if (($(systemctl --version | awk 'NR == 1 {print $2}') >= 254)); then
         run install -m 0644 "$units/drop-ins/backoff.conf" "$DROP_INS/30-backoff.conf"
     fi
-    if [[ -n $KIOSK_WANTED || -e $UNITS/$KIOSK ]] && [[ -e $units/$KIOSK ]]; then
+    if [[ -n $KIOSK_WANTED || -e $UNITS/$KIOSK ]] && [[ -e $units/$KIOSK || -n $DRY_RUN ]]; then
         run install -m 0644 "$units/$KIOSK" "$UNITS/$KIOSK"
     fi
 }
