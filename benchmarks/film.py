@@ -143,7 +143,7 @@ def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS) -> Fil
 
 def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float) -> Walker:
     size_px = float(rng.uniform(40, 110))
-    speed = size_px * rng.uniform(0.9, 2.6)
+    speed = size_px * rng.uniform(0.9, 5.0)
     from_left = rng.random() < 0.5
     entry, leave = (-size_px, WIDTH + size_px) if from_left else (WIDTH + size_px, -size_px)
     path = [(0.0, entry)]

@@ -12,7 +12,7 @@ ones - a function of whole groups of at least ``min_people`` people. docs/privac
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +25,9 @@ class Cohort:
 
     entered_monotonic_s: float
     people: frozenset[int]
+    """Their lineages."""
     posteriors: NDArray[np.float64]
-    """One row a person, shape (people, classes)."""
+    """One row a track, shape (tracks, classes)."""
 
 
 class RollingPeople:
@@ -49,16 +50,22 @@ class RollingPeople:
         """The cohorts of the current estimate, oldest first."""
         return tuple(self._cohorts)
 
-    def enter(self, window: Mapping[int, NDArray[np.float64]], now_monotonic_s: float) -> bool:
-        """Offer the people of a published window, id to posterior; True when the estimate changed."""
+    def enter(self, lineages: Sequence[int], posteriors: NDArray[np.float64], now_monotonic_s: float) -> bool:
+        """Offer a published window's people; True when the estimate changed.
+
+        Args:
+            lineages: whose row each is; tracks of one lineage may be one person, and count as one here.
+            posteriors: shape (n, classes).
+            now_monotonic_s: when the window closed.
+        """
         alive = [cohort for cohort in self._cohorts if now_monotonic_s - cohort.entered_monotonic_s < self._span_s]
         known = frozenset().union(*(cohort.people for cohort in alive))
-        new = [person for person in window if person not in known]
-        rest = len(window) - len(new)
-        if len(new) < self._min_people or 0 < rest < self._min_people:
+        new = np.array([lineage not in known for lineage in lineages], dtype=bool)
+        entering = frozenset(lineages) - known
+        rest = len(frozenset(lineages) & known)
+        if len(entering) < self._min_people or 0 < rest < self._min_people:
             return self.expire(now_monotonic_s)
-        rows = np.stack([window[person] for person in new])
-        self._cohorts = deque([*alive, Cohort(now_monotonic_s, frozenset(new), rows)])
+        self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, posteriors[new])])
         return True
 
     def expire(self, now_monotonic_s: float) -> bool:

@@ -38,6 +38,12 @@ class Settings:
     """...up to this."""
     min_overlap: float = 0.1
     """Least intersection over union of the grown boxes."""
+    doubt_s: float = 4.0
+    """A new track may still be somebody who was last seen this long ago..."""
+    reach: float = 1.5
+    """...and this many face sizes away..."""
+    reach_per_s: float = 2.5
+    """...or so many more for each second."""
 
 
 @dataclass(slots=True)
@@ -48,6 +54,10 @@ class _Track:
     state: NDArray[np.float64]
     velocity: NDArray[np.float64]
     seen_s: float
+    lineage: int
+    """The first of the tracks that may all have been this person."""
+    continued: bool = False
+    """Whether a later track may have been this person."""
 
     def predict(self, at_s: float, coasting_s: float) -> NDArray[np.float64]:
         """Constant velocity that dies out while the face is unseen; the size stays."""
@@ -77,6 +87,7 @@ class Tracker:
     def __init__(self, settings: Settings = Settings()) -> None:
         self._settings = settings
         self._tracks: list[_Track] = []
+        self._ended: list[_Track] = []
         self._ids = itertools.count(1)
         self._last_s: float | None = None
         self._interval_s = 0.0
@@ -93,14 +104,14 @@ class Tracker:
         """
         now_s = self._advance(at_monotonic_s)
         measured = np.array([_state(face) for face in faces], dtype=np.float64).reshape(-1, 4)
-        people: list[int | None] = [None] * len(faces)
+        tracks: dict[int, _Track] = {}
         for row, column in best_pairs(self._scores(measured, now_s)):
-            self._tracks[row].see(measured[column], now_s, self._settings.velocity_memory_s)
-            people[column] = self._tracks[row].person
-        return [
-            TrackedFace(face, self._begin(measured[i], now_s) if person is None else person)
-            for i, (face, person) in enumerate(zip(faces, people, strict=True))
-        ]
+            tracks[column] = self._tracks[row]
+            tracks[column].see(measured[column], now_s, self._settings.velocity_memory_s)
+        for column, state in enumerate(measured):
+            if column not in tracks:
+                tracks[column] = self._begin(state, now_s)
+        return [TrackedFace(face, tracks[i].person, tracks[i].lineage) for i, face in enumerate(faces)]
 
     def _advance(self, at_s: float) -> float:
         """Learn the frame interval and end the tracks that have not been seen for too long."""
@@ -110,13 +121,32 @@ class Tracker:
             self._interval_s += 0.2 * (min(at_s - self._last_s, 2 * self._settings.max_gap_s) - self._interval_s)
         self._last_s = at_s
         limit_s = max(self._settings.max_gap_s, self._settings.max_gap_frames * self._interval_s)
+        self._ended += [track for track in self._tracks if at_s - track.seen_s > limit_s]
+        self._ended = [track for track in self._ended if at_s - track.seen_s <= self._settings.doubt_s]
         self._tracks = [track for track in self._tracks if at_s - track.seen_s <= limit_s]
         return at_s
 
-    def _begin(self, state: NDArray[np.float64], at_s: float) -> int:
-        track = _Track(next(self._ids), state, np.zeros(2), at_s)
+    def _begin(self, state: NDArray[np.float64], at_s: float) -> _Track:
+        """A new track; its lineage is that of the nearest lost one that it may continue, if there is any."""
+        person = next(self._ids)
+        before = min(self._lost(state, at_s), key=lambda track: _apart(track.state, state), default=None)
+        if before is not None:
+            before.continued = True
+        track = _Track(person, state, np.zeros(2), at_s, person if before is None else before.lineage)
         self._tracks.append(track)
-        return track.person
+        return track
+
+    def _lost(self, state: NDArray[np.float64], at_s: float) -> list[_Track]:
+        """Tracks that are out of sight and close enough in time, place and size to reappear as ``state``."""
+        how = self._settings
+        return [
+            track
+            for track in (*self._tracks, *self._ended)
+            if not track.continued
+            and track.seen_s < at_s
+            and 0.4 < track.state[3] / state[3] < 2.5
+            and _apart(track.state, state) <= how.reach + how.reach_per_s * (at_s - track.seen_s)
+        ]
 
     def _scores(self, measured: NDArray[np.float64], at_s: float) -> NDArray[np.float64]:
         """Overlap of every track with every face, shape (tracks, faces), 0 where they cannot be the same person."""
@@ -128,6 +158,11 @@ class Tracker:
         grow = 1.0 + 2.0 * np.minimum(how.buffer + how.buffer_per_s * unseen_s, how.buffer_max)[:, None]
         scores = overlap(predicted, measured, grow)
         return np.where(scores >= how.min_overlap, scores, 0.0)
+
+
+def _apart(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Distance of two boxes' centres, in the larger one's height."""
+    return float(np.hypot(*(first[:2] - second[:2])) / max(first[3], second[3], 1e-6))
 
 
 def _state(face: Face) -> tuple[float, float, float, float]:

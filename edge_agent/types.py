@@ -63,6 +63,9 @@ class TrackedFace:
     face: Face
     person: int
     """Id of the track, unique within this process."""
+    lineage: int
+    """Id of the first of the tracks that may all have been this person, who was out of sight in between. Faces of
+    different lineages are different people, so whoever has to be sure counts these."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ place."""
 class _Person:
     """Running sums over one person's faces in this window."""
 
+    lineage: int
     weighted: NDArray[np.float64]
     """Sum of weight times posterior, shape (classes,)."""
     weight: float = 0.0
@@ -99,7 +100,8 @@ class Window:
             ValueError: the three do not have the same length.
         """
         for face, posterior, weight in zip(tracked, scores.probabilities, weights, strict=True):
-            person = self._people.setdefault(face.person, _Person(np.zeros(len(self._estimator.labels))))
+            nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
+            person = self._people.setdefault(face.person, nobody)
             person.add(posterior.astype(np.float64), float(weight))
 
     def due(self, now_monotonic_s: float) -> bool:
@@ -110,39 +112,44 @@ class Window:
         """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
         window_s = max(now_monotonic_s - self._start_s, 0.0)
         counted = self._counted(window_s)
-        people = len(counted)
-        suppressed = 0 < people < self._privacy.min_people
-        posteriors = {person: seen.weighted / seen.weight for person, seen in counted.items()}
+        # Somebody lost and found again must not pass for two people: whoever might be the same counts once here.
+        suppressed = 0 < len({person.lineage for person in counted}) < self._privacy.min_people
+        published = [] if suppressed else counted
         report = WindowReport(
             window_start=self._start,
             start_monotonic_s=self._start_s,
             window_s=round(window_s, 3),
             frames=self._frames,
-            faces=None if suppressed else sum(seen.sightings for seen in counted.values()),
-            people=None if suppressed else people,
+            faces=None if suppressed else sum(person.sightings for person in counted),
+            people=None if suppressed else len(counted),
             suppressed=suppressed,
-            shares=self._shares(posteriors) if people and not suppressed else None,
+            shares=self._estimator.estimate(_rows(published)) if published else None,
             gated=None if suppressed else dict(self._gated),
-            rolling=self._roll({} if suppressed else posteriors, now_monotonic_s),
+            rolling=self._roll(published, now_monotonic_s),
         )
         self.restart(now_monotonic_s)
         return report
 
-    def _counted(self, window_s: float) -> dict[int, _Person]:
+    def _counted(self, window_s: float) -> list[_Person]:
         """Everyone seen often enough to be a person and not a false detection."""
         fast = window_s > 0 and self._frames / window_s >= GHOST_FPS
         least = 2 if fast else 1
-        return {person: seen for person, seen in self._people.items() if seen.sightings >= least}
+        return [person for person in self._people.values() if person.sightings >= least]
 
-    def _shares(self, posteriors: dict[int, NDArray[np.float64]]) -> Shares:
-        return self._estimator.estimate(np.stack(list(posteriors.values())))
-
-    def _roll(self, posteriors: dict[int, NDArray[np.float64]], now_s: float) -> RollingShares | None:
+    def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:
         """Let a published window's people enter; the estimate is computed anew only when its people changed."""
         if not self._config.rolling_s:
             return None
-        changed = self.rolling_people.enter(posteriors, now_s) if posteriors else self.rolling_people.expire(now_s)
+        if people:
+            changed = self.rolling_people.enter([person.lineage for person in people], _rows(people), now_s)
+        else:
+            changed = self.rolling_people.expire(now_s)
         if changed:
             rows = self.rolling_people.posteriors
             self._rolling_shares = None if rows is None else self._estimator.estimate(rows)
         return RollingShares(self._config.rolling_s, self._rolling_shares)
+
+
+def _rows(people: list[_Person]) -> NDArray[np.float64]:
+    """Each one's posterior, averaged over sightings by quality, shape (people, classes)."""
+    return np.stack([person.weighted / person.weight for person in people])

@@ -65,7 +65,7 @@ def tell(visits: list[set[int]], min_people: int, scores: dict[Term, np.ndarray]
         ordered = sorted(people)
         window.count_frame()
         if ordered:
-            tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person) for person in ordered]
+            tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in ordered]
             rows = np.stack([scores[person, index] for person in ordered]).astype(np.float32)
             window.add(tracked, EmotionScores(INFO.labels, rows), np.ones(len(ordered)))
         report = window.close((index + 1) * SECONDS)
@@ -238,13 +238,13 @@ def test_nothing_that_is_published_or_stored_holds_a_picture_or_an_id(broker: Br
     """A real agent with a real broker: every message, the store's files and the log, byte by byte."""
     path = configure(
         tmp_path,
-        camera={"source": str(film(tmp_path)), "fps": 15, "loop": False},
+        camera={"source": str(film(tmp_path)), "fps": 15},
         mqtt={"port": broker.port, "health_s": 1},
         log={"level": "debug"},
     )
     with Subscriber(broker.port, "#") as subscriber, AgentProcess("run", "-c", path, folder=tmp_path) as agent:
-        assert agent.process.wait(120) == 0, agent.log
-        assert len(subscriber.wait_for("/emotions", 2)) >= 2
+        subscriber.wait_for("/emotions", 3, 60)
+        assert agent.stop() == 0, agent.log
     published = b"\n".join(message.payload for message in subscriber.messages)
     stored = b"".join(file.read_bytes() for file in tmp_path.glob("windows.sqlite*"))
     assert b'"people":1' in published  # it did look at the face
@@ -260,7 +260,7 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
     """One person before a camera that wants three: message and store hold the fact and not one figure."""
     path = configure(
         tmp_path,
-        camera={"source": str(film(tmp_path)), "fps": 15, "loop": False},
+        camera={"source": str(film(tmp_path)), "fps": 15},
         mqtt={"port": broker.port},
         privacy={"min_people": 3},
     )
@@ -268,8 +268,9 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
         Subscriber(broker.port, "countenance/#") as subscriber,
         AgentProcess("run", "-c", path, folder=tmp_path) as agent,
     ):
-        assert agent.process.wait(120) == 0, agent.log
-        messages = [message.json for message in subscriber.wait_for("/emotions", 2)]
+        subscriber.wait_for("/emotions", 3, 60)
+        assert agent.stop() == 0, agent.log
+        messages = [message.json for message in subscriber.of("/emotions")]
     seen = [message for message in messages if message["suppressed"]]
     assert seen
     for message in seen:
@@ -279,7 +280,7 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
     with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as database:
         columns = "faces, people, gated, shares"
         rows = database.execute(f"SELECT {columns} FROM windows WHERE suppressed").fetchall()
-    assert len(rows) == len(seen)
+    assert len(rows) >= len(seen)
     assert {value for row in rows for value in row} == {None}
 
 

@@ -145,3 +145,38 @@ def test_ten_faces_take_a_few_milliseconds_at_most():
         return time.perf_counter() - began
 
     assert min(once(i) for i in range(50)) < 4e-3
+
+
+def lineages(places: list[tuple[float, float] | None], step_s: float) -> list[tuple[int, int]]:
+    """(track, lineage) of one face that is at these places (None: nowhere), one frame after the other."""
+    tracker, seen = Tracker(), []
+    for i, place in enumerate(places):
+        tracked = tracker.update([face_at(*place)] if place else [], i * step_s)
+        seen += [(item.person, item.lineage) for item in tracked]
+    return seen
+
+
+def test_who_reappears_soon_and_near_may_be_the_same():
+    """Hidden for three seconds: a new track, for nobody is recognised, but not certainly a new person."""
+    (first, _), *_, (last, lineage) = lineages([(300, 200)] * 20 + [None] * 45 + [(360, 200)] * 20, 1 / 15)
+    assert (last != first, lineage) == (True, first)
+
+
+def test_who_appears_far_away_or_much_later_is_certainly_somebody_else():
+    """Nobody crosses the room in a second, and doubts end after some seconds."""
+    for places in (
+        [(60, 200)] * 20 + [None] * 32 + [(600, 200)] * 20,
+        [(300, 200)] * 20 + [None] * 75 + [(300, 200)] * 20,
+    ):
+        (first, _), *_, (last, lineage) = lineages(places, 1 / 15)
+        assert last == lineage != first
+
+
+def test_one_lost_track_is_continued_by_one_newcomer_only():
+    """Of two who come after one has left, one is certainly new."""
+    tracker = Tracker()
+    tracker.update([face_at(300)], 0.0)
+    for i in range(1, 40):
+        tracker.update([], i / 15)
+    tracked = tracker.update([face_at(290), face_at(370)], 40 / 15)
+    assert len({item.lineage for item in tracked}) == 2

@@ -34,7 +34,7 @@ def one_hot(emotion: str, sure: float = 0.94) -> np.ndarray:
 
 def see(window: Window, people: dict[int, str], frames: int = 1, weight: float = 1.0) -> None:
     """Show the same people for a number of frames."""
-    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person) for person in people]
+    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in people]
     rows = np.stack([one_hot(emotion) for emotion in people.values()])
     for _ in range(frames):
         window.count_frame()
@@ -152,7 +152,7 @@ def test_a_restart_drops_what_was_seen():
 def test_unequal_lengths_are_refused():
     """Faces, scores and weights belong together one by one."""
     window = make_window()
-    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1)]
+    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
     with pytest.raises(ValueError, match="zip"):
         window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1))
 
@@ -161,3 +161,16 @@ def test_rolling_off_is_no_field():
     """window.rolling_s: 0 switches the rolling estimate off."""
     window = make_window(rolling_s=0.0)
     assert window.close(10.0).rolling is None
+
+
+def test_somebody_lost_and_found_again_does_not_pass_for_two():
+    """Two people, one of whom got a second track: three tracks, but too few certain people to publish."""
+    window = make_window(min_people=3)
+    rows = np.stack([one_hot("happy"), one_hot("sad"), one_hot("happy")])
+    for _ in range(30):
+        window.count_frame()
+        faces = [
+            TrackedFace(Face(Box(0, 0, 50, 50), 0.9), track, lineage) for track, lineage in ((1, 1), (2, 2), (3, 1))
+        ]
+        window.add(faces, EmotionScores(LABELS, rows), np.ones(3))
+    assert window.close(10.0).suppressed
