@@ -22,6 +22,11 @@ test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames (root, D
 	@scripts/need mmdebstrap mmdebstrap
 	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 tests/device $(PYTEST_ARGS)
 
+screenshots: ## Take the pictures of the page in docs/figures anew
+	@scripts/setup test
+	@scripts/need chromium chromium fonts-dejavu-core
+	$(VENV)/python -m benchmarks.screenshots
+
 lint: ## Style and types
 	@scripts/setup test
 	$(VENV)/ruff check .

@@ -35,13 +35,13 @@ class Shot:
 
 
 SHOTS = (
-    Shot("kiosk-live-light", size=WALL, scale=2 / 3),
-    Shot("kiosk-live-dark", size=WALL, scale=2 / 3, query="theme=dark", span="day"),
-    Shot("kiosk-portrait", size=PORTRAIT, scale=0.5),
-    Shot("kiosk-phone", size=PHONE, query="theme=dark"),
-    Shot("kiosk-arabic", query="theme=light&lang=ar"),
+    Shot("page", size=WALL, scale=2 / 3),
+    Shot("page-dark", size=WALL, scale=2 / 3, query="theme=dark", span="day"),
+    Shot("page-portrait", size=PORTRAIT, scale=0.5),
+    Shot("page-phone", size=PHONE, query="theme=dark"),
+    Shot("page-arabic", query="theme=light&lang=ar"),
     *(
-        Shot(f"kiosk-{state}", state, query=f"theme={theme}", scale=0.5)
+        Shot(f"page-{state}", state, query=f"theme={theme}", scale=0.5)
         for state, theme in (
             ("nobody", "light"),
             ("too_few", "light"),
@@ -74,7 +74,7 @@ def take_prediction(browser: Browser, target: Path) -> None:
     """The page that reads a picture, with the one that scikit-image carries."""
     from skimage.data import astronaut
 
-    shot = Shot("kiosk-predict", size=(1280, 900))
+    shot = Shot("page-predict", size=(1280, 900), scale=0.6)
     with Stage() as stage, tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "astronaut.jpg"
         cv2.imwrite(str(picture), cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR))
@@ -116,7 +116,7 @@ def main() -> None:
             for shot in SHOTS:
                 if any(text in shot.name for text in wanted):
                     take(browser, shot, stage, target)
-        if any(text in "kiosk-predict" for text in wanted):
+        if any(text in "page-predict" for text in wanted):
             take_prediction(browser, target)
         browser.close()
 

@@ -82,5 +82,9 @@ def test_numbers_are_rounded_half_up_in_the_language_s_digits(tag: str, value: f
     assert load_language(tag).number(value, decimals) == written
 
 
+def test_the_default_title_is_translated():
+    assert ENGLISH["title"] == Config().kiosk.title
+
+
 def test_the_default_language_has_a_file():
     assert load_language(Config().kiosk.language).tag == "en"

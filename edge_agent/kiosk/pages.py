@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edge_agent.config import Config
+from edge_agent.config import Config, KioskConfig
 from edge_agent.kiosk.language import Language
 from edge_agent.kiosk.refusal import MAX_UPLOAD_MB
 from edge_agent.kiosk.render import STATIC, Html, data_block, fill, join, sprite, static_url
@@ -16,6 +16,7 @@ from edge_agent.kiosk.view import State, strongest
 _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
 _THEMES = ("light", "dark")
 _DEMO_BELOW = 3
+_DEFAULT_TITLE = KioskConfig().title
 _NO_FIGURE = "–"
 STATES = (*(state.value for state in State), "agent_down", "stale")
 
@@ -92,14 +93,14 @@ def predict_page(
 
 
 def _common(config: Config, visit: Visit) -> dict[str, object]:
-    kiosk = config.kiosk
+    kiosk, words = config.kiosk, visit.language
     logo = Html('<img class="logo" src="/logo" alt="">') if kiosk.logo is not None else Html("")
-    arabic = visit.language.texts["dir"] == "rtl"
+    arabic = words.texts["dir"] == "rtl"
     return {
-        "lang": visit.language.tag,
-        "dir": visit.language.texts["dir"],
+        "lang": words.tag,
+        "dir": words.texts["dir"],
         "theme": Html(f' data-theme="{visit.theme}"') if visit.theme in _THEMES else Html(""),
-        "title": kiosk.title,
+        "title": words.text("title") if kiosk.title == _DEFAULT_TITLE else kiosk.title,
         "font": _font_url("vazirmatn-arabic.woff2" if arabic else "figtree-latin.woff2"),
         "css": static_url("kiosk.css"),
         "icon": static_url("icon.svg"),
