@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -10,13 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 
 from tests.device.arm import Emulated, emulate_aarch64
 from tests.device.trees import PYTHON, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
 
+log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3600)]
 
+ROUNDING_STEPS = 2
+ROUNDING_POINTS = 1.5
+"""What two steps of the int8 scale are worth in percent, at most."""
 SYSTEMS = {"bookworm": ("3.11", "tflite"), "trixie": ("3.13", "litert")}
 """Release to its Python, and the runtime that the package depends on there."""
 PREDICT = "import sys; from edge_agent.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -72,11 +78,18 @@ def test_it_is_another_processor(system: str) -> None:
     assert said.startswith(f"aarch64 {python}.")
 
 
-def test_the_model_answers_byte_for_byte_as_on_x86(system: str) -> None:
-    """Of the same runtime: each of the two has its own roundings."""
+def test_the_model_answers_as_on_x86_but_for_rounding(system: str) -> None:
+    """Of the same runtime: its kernels for NEON and for AVX round a few sums differently, by a step or two of 256."""
     _, runtime = SYSTEMS[system]
     there = json.loads(MACHINES[system].python("-c", ANSWERS, runtime))
-    assert there == json.loads(here("-c", ANSWERS, runtime))
+    expected = json.loads(here("-c", ANSWERS, runtime))
+    assert there.keys() == expected.keys()
+    for head, rows in there.items():
+        steps = np.abs(np.subtract(rows, expected[head]))
+        log.info(
+            "%s, %s, %s: at most %d steps, %.0f %% equal", system, runtime, head, steps.max(), 100 * (steps == 0).mean()
+        )
+        assert steps.max() <= ROUNDING_STEPS
 
 
 def test_a_photograph_gets_the_same_answer_as_on_x86(system: str, photo: Path) -> None:
@@ -86,7 +99,7 @@ def test_a_photograph_gets_the_same_answer_as_on_x86(system: str, photo: Path) -
     there = json.loads(MACHINES[system].python(*command, "/photo/agent.yaml", "/photo/astronaut.png"))
     expected = json.loads(here(*command, str(photo / "agent.yaml"), str(photo / "astronaut.png")))
     assert there["faces"], "the face was found"
-    assert there["percentages"] == expected["percentages"]
+    assert there["percentages"] == pytest.approx(expected["percentages"], abs=ROUNDING_POINTS)
     assert [face["box"] for face in there["faces"]] == [face["box"] for face in expected["faces"]]
 
 
