@@ -1,0 +1,101 @@
+"""Frame to percentages against the PyPI package ``fer`` 25.10: same frames, same run, one thread, one core.
+
+    python -m benchmarks.versus_fer [--write]
+
+Makes ``.cache/fer`` (an environment of its own for the peer and its TensorFlow) the first time. Each contestant runs in
+a process of its own, in turns, so that a busy moment of the machine hits all of them; the figures are medians over all
+frames of all rounds. ``--write`` puts the table into README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+
+from benchmarks.machine import describe_machine
+from benchmarks.written import write_between
+from edge_agent.demo import make_film
+
+ROOT = Path(__file__).parents[1]
+PEER = ROOT / ".cache" / "fer"
+PEER_PACKAGES = (
+    "tensorflow-cpu", "opencv-python-headless==4.11.0.86", "numpy<2", "setuptools<81", "requests", "Pillow", "pandas",
+    "tqdm",
+)  # fmt: skip
+"""What ``fer`` imports with its MTCNN off; its other requirements (PyTorch, moviepy) are not used then."""
+ROUNDS = 5
+CONTESTANTS = {"countenance, litert": "litert", "countenance, tflite-runtime": "tflite", "fer 25.10": "fer"}
+
+
+def main() -> None:
+    """Run all rounds, print the table, and put it into README.md with ``--write``."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    args = parser.parse_args()
+    make_peer()
+    with tempfile.TemporaryDirectory() as folder:
+        film = make_film(Path(folder) / "film")
+        times: dict[str, list[float]] = {name: [] for name in CONTESTANTS}
+        for _ in range(args.rounds):
+            for name, kind in CONTESTANTS.items():
+                times[name] += measure(kind, film)
+    text = table(times)
+    print(text)
+    if args.write:
+        write_between(ROOT / "README.md", "speed", text)
+
+
+def make_peer() -> None:
+    """Install the peer once."""
+    if (PEER / "done").exists():
+        return
+    venv.create(PEER, with_pip=True)
+    pip = [PEER / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "fer==25.10"], check=True)
+    subprocess.run([*pip, *PEER_PACKAGES], check=True)
+    (PEER / "done").touch()
+
+
+def measure(kind: str, film: Path) -> list[float]:
+    """Milliseconds for each frame of the film, in a fresh process on one core."""
+    python = str(PEER / "bin" / "python") if kind == "fer" else sys.executable
+    one = dict.fromkeys(("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"), "1")
+    done = subprocess.run(
+        [python, str(Path(__file__).with_name("one_contestant.py")), kind, str(film)],
+        cwd=ROOT, env={**os.environ, **one, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"{kind} failed:\n{done.stderr}")
+    found: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def table(times: dict[str, list[float]]) -> str:
+    """The Markdown that README.md shows."""
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    peer = medians["fer 25.10"]
+    rows = [
+        f"| {name} | {median:.1f} ms | {peer / median:.1f} x |"
+        for name, median in sorted(medians.items(), key=lambda item: item[1])
+    ]
+    return "\n".join(
+        [
+            "| frame to percentages, 640x480, one face, one thread | median | as fast as `fer` |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"`python -m benchmarks.versus_fer --write` on {describe_machine()}.",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
