@@ -63,7 +63,7 @@ def _ask_for(capture: object, config: CameraConfig) -> None:
     import cv2
 
     for key, value in (
-        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter_fourcc(*"MJPG")),  # USB 2 carries raw 640x480 only at low rates
+        (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),  # USB 2 carries raw 640x480 only at low rates
         (cv2.CAP_PROP_FRAME_WIDTH, config.width_px),
         (cv2.CAP_PROP_FRAME_HEIGHT, config.height_px),
         (cv2.CAP_PROP_FPS, config.fps),
