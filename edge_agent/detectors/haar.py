@@ -16,7 +16,7 @@ from edge_agent.types import Box, Face
 SCALE_STEP = 1.1
 MIN_NEIGHBOURS = 5
 MIN_LEVEL = 2.0
-"""Sum of the cascade's last stage below which a detection is dropped: false faces lie mostly there, real ones rarely."""
+"""Sum of the cascade's last stage below which a detection is dropped: false faces lie there, real ones rarely."""
 SURE_LEVEL = 5.0
 """The sum at which a detection counts as certain; the cascade gives no probability."""
 
