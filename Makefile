@@ -33,6 +33,16 @@ lint: ## Style and types
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
 
+test-training: ## The tests that train: a run killed and resumed, converted and measured (needs TensorFlow)
+	@scripts/setup test,train
+	$(VENV)/python -m pytest -m training $(PYTEST_ARGS)
+
+bench: ## Speed against the package fer, footprint, and this machine's milliseconds for each stage
+	@scripts/setup test
+	$(VENV)/python -m benchmarks.versus_fer
+	$(VENV)/python -m benchmarks.footprint
+	$(VENV)/edge-agent bench
+
 setup: ## Make .venv with the agent alone
 	@scripts/setup ""
 
