@@ -49,16 +49,18 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
 
 
 def export_saved(run: Path, folder: str) -> None:
-    """The run's model in TensorFlow's own format, with a batch of one image: a size that never changes.
+    """The run's model, its scaling folded, in TensorFlow's own format; a batch is one image, a size that never changes.
 
     Raises InputError where the run has no model yet.
     """
     import keras
 
+    from quantization.folding import fold_scaling
+
     path = run / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model; run: python -m training fit")
-    loaded = keras.saving.load_model(path, compile=False)
+    loaded = fold_scaling(keras.saving.load_model(path, compile=False))
     signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
     loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
 

@@ -25,6 +25,8 @@ from training.data import PUBLIC, Faces, find_source, load
 from training.metrics import accuracy, confusion
 
 DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
+KERAS_NOISE = "ignore:__array__ implementation:DeprecationWarning"
+"""Keras 3 with TensorFlow under numpy 2, on reading a model."""
 BOTH_RUNTIMES = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
 
 
@@ -37,7 +39,7 @@ def public() -> Faces:
 
 
 @pytest.fixture(scope="module")
-def pattern_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shipped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder around the shipped int8 file, as ``fit`` and ``convert`` would leave it."""
     model, run = load_model(), tmp_path_factory.mktemp("run")
     training = model.info.provenance["training"]
@@ -62,9 +64,9 @@ def test_shipped_figures_are_what_the_device_computes(public: Faces, name: str) 
 
 
 @pytest.mark.skipif(not BOTH_RUNTIMES, reason="needs ai-edge-litert and tflite-runtime side by side")
-def test_exported_files_load_and_pass_their_self_test(pattern_run: Path, tmp_path: Path) -> None:
+def test_exported_files_load_and_pass_their_self_test(shipped_run: Path, tmp_path: Path) -> None:
     faces = load(find_source(write_csv(tmp_path, training=70, public=140)))
-    info = export(pattern_run, tmp_path / "out.tflite", faces, split_seed=1, default_head="ferplus")
+    info = export(shipped_run, tmp_path / "out.tflite", faces, split_seed=1, default_head="ferplus")
     model = load_model(tmp_path / "out.tflite")
     assert model.info == info
     assert info.default_head == "ferplus"
@@ -133,6 +135,25 @@ def test_the_model_card_is_the_one_that_the_command_writes(tmp_path: Path) -> No
 
 
 @pytest.mark.training
+@pytest.mark.filterwarnings(KERAS_NOISE)
+def test_folding_the_scaling_away_changes_no_answer() -> None:
+    keras = pytest.importorskip("keras", reason="needs the train extra")
+    from quantization.folding import fold_scaling
+    from training.model import build
+    from training.recipe import Network
+
+    keras.utils.set_random_seed(2)
+    model = build(Network(widths=(8, 16), blocks=(1, 1), stem_stride=1))
+    images = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1)).astype(np.float32)
+    folded = fold_scaling(model)
+    assert [layer.scale for layer in folded.layers if isinstance(layer, keras.layers.Rescaling)] == [1.0]
+    before, after = model.predict(images, verbose=0), folded.predict(images, verbose=0)
+    for head, logits in before.items():
+        np.testing.assert_allclose(after[head], logits, atol=0.01 * np.abs(logits).max())
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings(KERAS_NOISE)
 @pytest.mark.timeout(600)
 def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras", reason="needs the train extra")
