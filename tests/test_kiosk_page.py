@@ -480,6 +480,21 @@ def test_bad_files_are_explained_in_the_page_s_language(opened: Open, tmp_path: 
         page.evaluate("document.getElementById('error').textContent = ''")
 
 
+def test_where_others_can_reach_it_the_page_asks_for_the_token(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COUNTENANCE_KIOSK_TOKEN", "open sesame")
+    with Stage(tmp_path, kiosk={"host": "0.0.0.0", "predict": "always"}) as stage, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"{stage.url}/predict")
+        page.set_input_files("#picture", write_picture(tmp_path))
+        expect(page.locator("#error")).to_have_text("The token is missing or wrong.")
+        page.get_by_label("Token").fill("open sesame")
+        page.keyboard.press("Enter")
+        expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+        expect(page.locator("#error")).to_be_empty()
+
+
 def test_a_form_works_without_script(opened: Open, tmp_path: Path):
     page = opened("/predict", java_script_enabled=False)
     page.set_input_files("#picture", write_picture(tmp_path))

@@ -266,6 +266,8 @@ def test_history_takes_iso_times(past: Stage):
         ("from=yesterday", "'from' must be ISO 8601"),
         ("to=1e400", "'to' must be ISO 8601"),
         ("from=nan", "'from' must be ISO 8601"),
+        ("from=0001-01-01T00:00:00%2B14:00&to=0050-01-01", "'from' must be ISO 8601"),
+        ("from=9999-12-31T23:59:59-14:00", "'from' must be ISO 8601"),
         ("from=0&to=-60", "'from' must be before 'to'"),
         ("bucket=0", "at least 1 second"),
         ("bucket=-5", "at least 1 second"),
@@ -345,6 +347,13 @@ except MissingPackageError as error:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "kiosk.enabled needs the package uvicorn: pip install 'countenance[kiosk]'"
     assert issubclass(MissingPackageError, ImportError)
+
+
+def test_asking_for_the_page_loads_no_web_server_before_it_is_made():
+    """Devices without the page pay nothing for it."""
+    code = "import sys, edge_agent.kiosk; print({'starlette', 'uvicorn', 'cv2'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_chosen_emotions_are_shown_in_their_order(tmp_path: Path):

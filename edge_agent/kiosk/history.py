@@ -113,11 +113,11 @@ def _moment(name: str, text: str, now: datetime) -> datetime:
     try:
         # fromisoformat of Python 3.10 does not know the Z; a '+' in an address arrives as a space.
         moment = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" ", "+"))
-    except ValueError:
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
         raise BadQueryError(
             f"'{name}' must be ISO 8601 like 2026-01-31T12:00:00Z, or relative seconds like -3600"
         ) from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
 def chunks(lines: Iterator[str], size: int = 200) -> Iterator[bytes]:

@@ -9,6 +9,7 @@ const SNAP_QUALITY = 0.92;
 const at = (id) => document.getElementById(id);
 let pictureUrl = null;
 let stream = null;
+let latest = null;
 
 function showError(code) {
   const key = `error_${code}`;
@@ -17,6 +18,7 @@ function showError(code) {
 }
 
 async function read(file) {
+  latest = file;
   at("error").textContent = "";
   at("reading").replaceChildren();
   if (file.size > MAX_BYTES) return showError("too_large");
@@ -114,12 +116,15 @@ function snap() {
 
 function listen() {
   const drop = at("drop");
-  at("send").hidden = true;
+  at("send").hidden = !at("token"); // with a token, the same picture may have to be sent again
   at("camera").hidden = !navigator.mediaDevices?.getUserMedia;
   at("picture").required = false;
   at("picture").addEventListener("change", () => at("picture").files[0] && read(at("picture").files[0]));
   at("picture").addEventListener("click", () => (at("picture").value = ""));
-  drop.addEventListener("submit", (event) => event.preventDefault());
+  drop.addEventListener("submit", (event) => {
+    event.preventDefault();
+    if (latest) read(latest);
+  });
   at("camera").addEventListener("click", openCamera);
   at("snap").addEventListener("click", snap);
   at("cancel").addEventListener("click", closeCamera);
