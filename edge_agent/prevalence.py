@@ -34,7 +34,7 @@ class Settings:
 
     correct_from_people: int = 5
     """Below this many people a correction does not beat the plain average."""
-    prior_people: float = 10.0
+    prior_people: float = 20.0
     """Weight of the Dirichlet prior of step 1, in people."""
     em_steps: int = 15
     """The working point need not be the optimum; more steps change no figure."""
@@ -44,8 +44,8 @@ class Settings:
     """Weights of the hypotheses before anything was seen: any mix, moderate shift, none."""
     reference_doubt: float = 2.0
     """Factor on the sampling variance of the reference faces: those who are read now were not drawn from them."""
-    interval_sds: float = 1.645
-    """Half a 90 % interval, in standard deviations."""
+    interval_sds: float = 1.75
+    """Half a 90 % interval in standard deviations; 1.645 if all of this were exactly normal."""
 
 
 @dataclass(frozen=True)

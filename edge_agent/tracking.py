@@ -30,19 +30,19 @@ class Settings:
     """Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
     coasting_s: float = 2.0
     """Time constant with which an unseen face is thought to come to rest."""
-    buffer: float = 0.15
+    buffer: float = 0.5
     """Boxes are grown by this fraction of their size on each side before they are compared..."""
     buffer_per_s: float = 0.5
     """...and by this much more for each second since the track was seen..."""
-    buffer_max: float = 0.8
+    buffer_max: float = 1.0
     """...up to this."""
     min_overlap: float = 0.1
     """Least intersection over union of the grown boxes."""
     doubt_s: float = 4.0
     """A new track may still be somebody who was last seen this long ago..."""
-    reach: float = 1.5
-    """...and this many face sizes away..."""
-    reach_per_s: float = 2.5
+    reach: float = 1.0
+    """...and this many face sizes away from there, or from where it was going..."""
+    reach_per_s: float = 1.0
     """...or so many more for each second."""
 
 
@@ -145,7 +145,8 @@ class Tracker:
             if not track.continued
             and track.seen_s < at_s
             and 0.4 < track.state[3] / state[3] < 2.5
-            and _apart(track.state, state) <= how.reach + how.reach_per_s * (at_s - track.seen_s)
+            and min(_apart(track.state, state), _apart(track.predict(at_s, how.coasting_s), state))
+            <= how.reach + how.reach_per_s * (at_s - track.seen_s)
         ]
 
     def _scores(self, measured: NDArray[np.float64], at_s: float) -> NDArray[np.float64]:
