@@ -53,7 +53,7 @@ def _config(folder: Path, film: Path, broker_port: int) -> Config:
             "device": {"id": "demo", "name": "Countenance demo"},
             "camera": {"backend": "replay", "source": str(film), "fps": FPS},
             "window": {"seconds": 2, "rolling_s": 60},
-            "privacy": {"min_people": 1},
+            "privacy": {"min_people": 1, "acknowledged_use": True},  # nobody is in view of a film
             "mqtt": {"port": broker_port, "version": "3.1.1"},  # amqtt never answers a CONNECT of version 5 with a will
             "store": {"path": str(folder / "windows.sqlite")},
             "kiosk": {"enabled": True, "port": _free_port()},
