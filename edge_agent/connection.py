@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 CONNECT_S = 10.0
 """For the TCP connection and the TLS handshake."""
 JOIN_S = 2.0
+MAX_IN_FLIGHT = 10
+"""Messages without a PUBACK on the wire; paho keeps the order of those that wait. paho does not heed a broker's Receive
+Maximum (MQTT 5, section 3.2.2.3.3), so it is well below the usual ones (mosquitto: 20, AWS: 100)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,7 +89,7 @@ class Connection:
             **({} if self.protocol == mqtt.MQTTv5 else {"clean_session": True}),  # type: ignore[arg-type]
         )
         client.connect_timeout = CONNECT_S
-        client.max_inflight_messages_set(0xFFFF)  # the publisher bounds what is in flight
+        client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.will_set(will[0], will[1], qos=1, retain=True)
         if config.mqtt.username is not None:
             secret = mqtt_password(config.mqtt.password_file)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent import publisher as publisher_module
+from edge_agent import conversation
 from edge_agent.topics import topics_of
 from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.publishing import make_config, publishing
@@ -80,7 +80,7 @@ def test_a_lost_link_leaves_the_will_and_is_corrected_by_the_next_birth(broker: 
 def test_a_stale_offline_of_an_older_session_is_corrected(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher_module, "CORRECTION_S", 0.5)
+    monkeypatch.setattr(conversation, "CORRECTION_S", 0.5)
     with (
         Subscriber(broker.port, "countenance/hall/status") as subscriber,
         publishing(make_config(tmp_path, broker.port), "new") as rig,
@@ -162,7 +162,7 @@ def test_a_flood_of_commands_is_bounded_and_windows_still_arrive(broker: Broker,
 def test_discovery_is_announced_again_when_home_assistant_starts(
     broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publisher_module, "ANNOUNCE_JITTER_S", 0.5)
+    monkeypatch.setattr(conversation, "ANNOUNCE_JITTER_S", 0.5)
     with (
         Subscriber(broker.port, "homeassistant/device/#") as subscriber,
         publishing(make_config(tmp_path, broker.port)) as rig,
