@@ -100,7 +100,7 @@ class FacesConfig(_Section):
     """Which of the faces found are good enough to be read."""
 
     min_size_px: Annotated[int, Field(ge=1, le=4096)] = 20
-    min_sharpness: Annotated[float, Field(ge=0.0, le=10.0)] = 0.02
+    min_sharpness: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
     max_turn: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
 
 
