@@ -157,10 +157,12 @@ def main() -> None:
 def _limit(memory_mb: int) -> None:
     import resource
 
-    with suppress(PermissionError):  # the service's system call filter leaves priorities to systemd
+    # Below the agent in priority, and the first to go should memory run out all the same. A service's system call
+    # filter may forbid either; the limits below hold in any case.
+    with suppress(OSError):
         os.nice(10)
-    # Should memory run out all the same, the kernel is to end this process and not the agent.
-    Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold somebody's picture
 
