@@ -135,12 +135,13 @@ def groups(row: Row, faces: Faces, prior: Array, windows: int) -> Iterator[tuple
     """Posteriors (people, 7) and true shares (7,) of each group, the same at every call."""
     rng = np.random.default_rng([SEED, row.people, len(row.shift)])
     classes = len(prior)
-    of_class = [np.flatnonzero(faces.labels == k) for k in range(classes)]
+    by_class, counts = np.argsort(faces.labels, kind="stable"), np.bincount(faces.labels, minlength=classes)
+    first = np.cumsum(counts) - counts
     for _ in range(windows):
         concentration = {"strong": np.ones(classes), "moderate": 20 * prior}.get(row.shift)
         mix = prior if concentration is None else rng.dirichlet(concentration)
         labels = rng.choice(classes, row.people, p=mix)
-        chosen = np.array([rng.choice(of_class[k]) for k in labels])
+        chosen = by_class[first[labels] + (rng.random(row.people) * counts[labels]).astype(int)]
         yield faces.posteriors[chosen], np.bincount(labels, minlength=classes) / row.people
 
 
@@ -218,11 +219,11 @@ def table(result: dict[str, Any]) -> str:
 def tune(reference: Faces, windows: int) -> None:
     """Print what each setting would give; the calibration half is split in two again, both ways, five times."""
     grid: dict[str, list[object]] = {
-        "odds": [(1, 1, 1), (2, 1, 1), (3, 2, 1), (1, 1, 2), (2, 1, 3), (3, 1, 2)],
-        "prior_people": [3.0, 10.0, 30.0],
-        "reference_doubt": [1.0, 2.0, 3.0],
-        "moderate_shift": [10.0, 20.0, 40.0],
-        "interval_sds": [1.645, 1.75],
+        "odds": [(1, 1, 1), (2, 1, 1), (4, 1, 1), (3, 2, 1), (3, 1, 2), (1, 2, 1)],
+        "prior_people": [3.0, 30.0],
+        "reference_doubt": [1.0, 3.0],
+        "moderate_shift": [10.0, 40.0],
+        "interval_sds": [1.75, 1.9],
         "correct_from_people": [1],
     }
     folds = list(itertools.chain.from_iterable(_folds(reference, seed) for seed in range(5)))
