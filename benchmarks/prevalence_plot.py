@@ -41,7 +41,7 @@ def main() -> None:
     panels[-1].legend(frameon=False, loc="upper right", labelspacing=0.8)
     facts = result["measured"]
     figure.supxlabel(
-        f"FER-2013 PublicTest, the half not used for calibration; int8 model, {100 * facts['accuracy_selection']:.1f} % "
+        f"FER-2013 PublicTest, the half not used to calibrate; int8 model, {100 * facts['accuracy_selection']:.1f} % "
         f"right; {facts['windows']} windows a point",
         fontsize=9,
         color="#5b6b7a",

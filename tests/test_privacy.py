@@ -6,6 +6,7 @@ The argument that these tests check is in docs/privacy.md.
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import sqlite3
@@ -18,6 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import cv2
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -28,7 +30,7 @@ from edge_agent.model import load_model
 from edge_agent.types import Box, EmotionScores, Face, TrackedFace, WindowReport
 from edge_agent.window import Window
 from tests.agent_process import AgentProcess, configure
-from tests.broker import Broker, Subscriber
+from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.faces import astronaut_bgr
 from tests.programs import require
 
@@ -257,31 +259,59 @@ def test_nothing_that_is_published_or_stored_holds_a_picture_or_an_id(broker: Br
 
 @pytest.mark.timeout(240)
 def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
-    """One person before a camera that wants three: message and store hold the fact and not one figure."""
+    """One person before a camera that wants three: the fact is told, and not one figure on any way out."""
+    pytest.importorskip("starlette", reason="the extra kiosk is not installed")
+    page = free_port()
     path = configure(
         tmp_path,
         camera={"source": str(film(tmp_path)), "fps": 15},
         mqtt={"port": broker.port},
         privacy={"min_people": 3},
+        kiosk={"enabled": True, "port": page},
     )
     with (
         Subscriber(broker.port, "countenance/#") as subscriber,
         AgentProcess("run", "-c", path, folder=tmp_path) as agent,
     ):
-        subscriber.wait_for("/emotions", 3, 60)
+        wait_until(lambda: any(m.json["suppressed"] for m in subscriber.of("/emotions")), 60, "a suppressed window")
+        answers = {name: httpx.get(f"http://127.0.0.1:{page}{name}").text for name in WAYS_OUT}
         assert agent.stop() == 0, agent.log
-        messages = [message.json for message in subscriber.of("/emotions")]
-    seen = [message for message in messages if message["suppressed"]]
-    assert seen
+    seen = [message.json for message in subscriber.of("/emotions") if message.json["suppressed"]]
     for message in seen:
         for name in ("people", "faces", "gated", "percentages", "percentages_raw", "intervals", "method"):
             assert message[name] is None
-        assert message["rolling"]["percentages"] is None
+        assert figures_in(message) == []
     with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as database:
-        columns = "faces, people, gated, shares"
-        rows = database.execute(f"SELECT {columns} FROM windows WHERE suppressed").fetchall()
+        rows = database.execute("SELECT faces, people, gated, shares FROM windows WHERE suppressed").fetchall()
     assert len(rows) >= len(seen)
     assert {value for row in rows for value in row} == {None}
+    assert json.loads(answers["/api/current"])["state"] == "too_few"
+    assert figures_in(json.loads(answers["/api/current"])) == []
+    assert figures_in(json.loads(answers["/api/history"])) == []
+    assert figures_in(list(csv.DictReader(answers["/api/windows.csv"].splitlines()))) == []
+    assert "countenance_share_percent{" not in answers["/metrics"]
+
+
+WAYS_OUT = ("/api/current", "/api/history", "/api/windows.csv", "/metrics")
+
+
+def figures_in(value: object, name: str = "") -> list[str]:
+    """Every place in a message where an emotion has a number."""
+    if isinstance(value, dict):
+        named = str(value.get("label") or value.get("emotion") or "")
+        return [place for key, inner in value.items() for place in figures_in(inner, f"{name}.{named}.{key}")]
+    if isinstance(value, list | tuple):
+        return [place for inner in value for place in figures_in(inner, name)]
+    about_emotion = any(label in name for label in INFO.labels) or "percent" in name or "share" in name
+    return [f"{name} = {value}"] if about_emotion and re.fullmatch(r"-?\d+(\.\d+)?", str(value)) else []
+
+
+def test_the_search_for_figures_finds_them():
+    """In each form that a message may give them."""
+    assert figures_in({"percentages": {"happy": 33.3}})
+    assert figures_in({"emotions": [{"label": "happy", "percent": 33.3}]})
+    assert figures_in([{"happy": "33.3", "people": ""}])
+    assert figures_in({"people": 3, "window_s": 10.0}) == []
 
 
 CALLS = (
