@@ -2,8 +2,8 @@
 
     python -m benchmarks.face_size [--data FOLDER] [--write]
 
-Photographs of ``wild_faces_dev.zip`` are scaled until the face has a given width and put somewhere on a plain picture. Times
-are the processor's, one thread. ``--write`` puts the table into docs/device.md.
+Photographs of ``wild_faces_dev.zip`` are scaled until the face has a given width and put somewhere on a plain picture.
+Times are the processor's, one thread. ``--write`` puts the table into docs/device.md.
 """
 
 from __future__ import annotations
