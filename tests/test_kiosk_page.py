@@ -395,7 +395,7 @@ def visit(browser: Browser, url: str) -> tuple[float, dict[str, int]]:
     answers: list[Any] = []
     with browser.new_context(viewport=WALL) as context:  # type: ignore[arg-type]
         page = context.new_page()
-        page.on("response", answers.append)
+        page.on("response", lambda answer: answers.append(answer))
         page.goto(url)
         page.wait_for_selector("#chart .column")
         page.evaluate("document.fonts.ready.then(() => true)")
