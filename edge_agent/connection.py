@@ -161,8 +161,13 @@ class Connection:
                 link.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
             except OSError:
                 log.debug("the link was gone already")
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
             self._thread.join(JOIN_S)
+        if link is not None:
+            link.close()
+        # Without this cycle paho's own sockets go at once, and not whenever the garbage is collected.
+        client = self._client
+        client.on_connect = client.on_disconnect = client.on_publish = client.on_message = client.on_subscribe = None
         self.ended = True
 
     @_guarded

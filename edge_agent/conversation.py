@@ -60,7 +60,7 @@ class Conversation:
         self._topics = speaker.topics
         config = speaker.config
         self._outbox = Outbox(
-            speaker.store, speaker.session, config.device.id, speaker.topics, self._publish_window, speaker.health,
+            speaker.store, speaker.session, config.device.id, speaker.topics, connection.publish, speaker.health,
             config.mqtt.history_per_s,
         )  # fmt: skip
         self._told: dict[int, str] = {}
@@ -106,9 +106,6 @@ class Conversation:
         self._tell(self._topics.info, encode(info), retain=True)
         self._announce()
         self._send_status("online")
-
-    def _publish_window(self, topic: str, payload: bytes) -> int:
-        return self._connection.publish(topic, payload)
 
     def _tell(self, topic: str, payload: bytes, retain: bool = False) -> int:
         """Publish what is no window; a refusal is told, too."""

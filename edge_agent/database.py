@@ -222,14 +222,17 @@ class Database:
         """The lowest ``count`` numbers."""
         return [seq for (seq,) in self._sql.execute("SELECT seq FROM windows ORDER BY seq LIMIT ?", (count,))]
 
-    def started_before(self, start_ms: int, limit: int) -> list[int]:
-        """At most ``limit`` numbers of windows that started before."""
-        return [
-            seq
-            for (seq,) in self._sql.execute(
-                "SELECT seq FROM windows WHERE start_ms < ? ORDER BY start_ms LIMIT ?", (start_ms, limit)
-            )
-        ]
+    def older_than(self, start_ms: int, limit: int) -> list[int]:
+        """The lowest numbers, at most ``limit``, of windows that were measured before.
+
+        Numbers ascend with true time, so a window whose own time is doubtful is as old as one after it that is not.
+        """
+        known = self._sql.execute("SELECT max(seq) FROM windows WHERE start_ms < ? AND clock_synced", (start_ms,))
+        highest = known.fetchone()[0]
+        if highest is None:
+            return []
+        rows = self._sql.execute("SELECT seq FROM windows WHERE seq <= ? ORDER BY seq LIMIT ?", (highest, limit))
+        return [seq for (seq,) in rows]
 
     def delete(self, numbers: Iterable[int]) -> None:
         """Remove these windows."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -20,6 +19,7 @@ from edge_agent.clock import Clock, epoch_ms
 from edge_agent.config import StoreConfig
 from edge_agent.database import CHUNK, DamagedRowsError, Database
 from edge_agent.disk import FAILURES, Disk
+from edge_agent.ledger import Ledger
 from edge_agent.ranges import Ranges
 from edge_agent.rows import Run, StoredWindow, labels_of, to_row
 from edge_agent.trend import Bucket, SumRow, merge
@@ -33,14 +33,14 @@ T = TypeVar("T")
 
 MEMORY_ROWS = 10_000
 """Windows that memory holds while the disk is not to be had: 28 hours at 10 s, below 10 MB."""
-MARKS_S = 60.0
-"""Deliveries of at most this long are told again after a power cut."""
 PRUNE_ROWS = 64
 """Rows dropped at a time, so that a full store does not prune with every window."""
 STEP_S = 0.5
 """A window's start further than this from the synchronised clock was stamped before the clock was stepped."""
+SPAN_MS = 86_400_000
+"""A longer time is summed in pieces, so that nobody waits for the lock meanwhile."""
 
-Drops = list[tuple[str, list[int]]]
+Drop = tuple[str, list[int]]
 """(reason, numbers) of windows that had to go."""
 
 
@@ -80,21 +80,16 @@ class Store:
     def __init__(self, config: StoreConfig, session: str, model: str, clock: Clock) -> None:
         self._config, self._session, self._model, self._clock = config, session, model, clock
         self._lock = threading.RLock()
-        self._settled = Ranges()
-        self._next_seq = 1
+        self._ledger = Ledger(clock)
         self._latest: StoredWindow | None = None
         self._paused = False
-        self._dropped: Counter[str] = Counter()
-        self._marks_saved_s = clock.monotonic_s()
-        self._marks_dirty = False
         self._restamped = False
-        self._loaded = False
-        self._disk = Disk(config.path, clock, self._file_replaced)
+        self._disk = Disk(config.path, clock, self._ledger.lose_what_is_missing)
         self._disk.open()
         if self._disk.file is not None:
             self._load(self._disk.file)
         if self._disk.file is None or self._disk.was_damaged:
-            self._skip_numbers()
+            self._ledger.skip()
 
     # -- what the pipeline and the page use ---------------------------------------------------------------------
 
@@ -114,14 +109,13 @@ class Store:
             self._disk.recover_if_due(self._take_over)
             self._restamp_if_due()
             stored = self._stamp(report)
-            save_marks = self._marks_are_due()
-            settled, drops = self._disk.write(functools.partial(self._write, stored, save_marks))
-            for reason, numbers in drops:
-                self._count_drops(reason, numbers)
-            self._settled = settled
-            if save_marks or drops:
-                self._marks_saved()
-            self._next_seq = stored.seq + 1
+            save_ledger = self._ledger.is_due
+            drop = self._disk.write(functools.partial(self._write, stored, save_ledger))
+            if drop is not None:
+                self._ledger.drop(*drop)
+            if drop is not None or save_ledger:
+                self._ledger.saved()
+            self._ledger.next_seq = stored.seq + 1
             self._latest = stored
             return stored
 
@@ -130,23 +124,33 @@ class Store:
         return self._latest
 
     def history(self, start: datetime | None = None, end: datetime | None = None) -> Iterator[StoredWindow]:
-        """Windows that started from ``start`` up to, not including, ``end``, in the order of their numbers."""
-        low = -(1 << 62) if start is None else epoch_ms(start)
+        """Windows that started from ``start`` up to, not including, ``end``, in the order of their starts."""
+        low, after = 0 if start is None else epoch_ms(start), -1
         high = 1 << 62 if end is None else epoch_ms(end)
-        after = -1
-        while chunk := self._read("seq > ? AND start_ms >= ? AND start_ms < ? ORDER BY seq", (after, low, high), CHUNK):
+        condition = "(start_ms, seq) > (?, ?) AND start_ms < ? ORDER BY start_ms, seq"
+        while chunk := self._read(condition, (low, after, high), CHUNK):
             yield from chunk
-            after = chunk[-1].seq
+            low, after = epoch_ms(chunk[-1].report.window_start), chunk[-1].seq
 
     def buckets(self, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
         """The time from ``start`` to ``end`` in steps of ``bucket_s``; buckets without any window are left out."""
         width_ms = max(1, round(bucket_s * 1000))
-        nothing: list[SumRow] = []
         rows: list[SumRow] = []
-        with self._lock:
-            for database in self._disk.databases:
-                rows += self._disk.read(database, lambda d: d.sums(epoch_ms(start), epoch_ms(end), width_ms), nothing)
+        first, last = epoch_ms(start), epoch_ms(end)
+        while first < last:
+            piece = min(last, first + SPAN_MS)
+            rows += self._sums(first, piece, width_ms)
+            first = piece
         return merge(rows, width_ms)
+
+    def _sums(self, first_ms: int, last_ms: int, width_ms: int) -> list[SumRow]:
+        nothing: list[SumRow] = []
+        with self._lock:
+            found = [
+                self._disk.read(database, lambda d: d.sums(first_ms, last_ms, width_ms), nothing)
+                for database in self._disk.databases
+            ]
+        return [row for rows in found for row in rows]
 
     @property
     def paused(self) -> bool:
@@ -165,9 +169,8 @@ class Store:
         """Windows that are not settled with ``after < seq < before``, the oldest first, at most ``limit``."""
         found: list[StoredWindow] = []
         with self._lock:
-            last = self._next_seq - 1 if before is None else min(before, self._next_seq) - 1
-            for first, end in list(self._settled.gaps(after + 1, last)):
-                found += self._read("seq BETWEEN ? AND ? ORDER BY seq", (first, end), limit - len(found))
+            for first, last in list(self._ledger.waiting(after, before)):
+                found += self._read("seq BETWEEN ? AND ? ORDER BY seq", (first, last), limit - len(found))
                 if len(found) >= limit:
                     break
         return found
@@ -175,16 +178,14 @@ class Store:
     def mark_delivered(self, numbers: Iterable[int]) -> None:
         """These windows' PUBACKs came. Kept in memory, written with a later window or :meth:`flush`."""
         with self._lock:
-            for seq in numbers:
-                self._settled.add(seq)
-            self._marks_dirty = True
+            self._ledger.deliver(numbers)
 
     def flush(self, at_once: bool = False) -> None:
         """Write delivery marks that are older than a minute, or all; called while no windows come."""
         with self._lock:
-            if self._disk.memory is None and (self._marks_are_due() or (at_once and self._marks_dirty)):
-                self._disk.write(lambda database: database.save_settled(self._settled))
-                self._marks_saved()
+            if self._disk.memory is None and (self._ledger.is_due or (at_once and self._ledger.has_news)):
+                self._disk.write(lambda database: database.save_settled(self._ledger.settled))
+                self._ledger.saved()
 
     def stats(self) -> StoreStats:
         """Figures for health."""
@@ -194,9 +195,9 @@ class Store:
             return StoreStats(
                 rows=sum(database.rows for database in databases),
                 bytes=sum(self._disk.read(database, Database.used_bytes, 0) for database in databases),
-                pending=self._pending_count(),
+                pending=self._ledger.waiting_count,
                 oldest_pending_s=self._age_s(oldest[0]) if oldest else None,
-                dropped=dict(self._dropped),
+                dropped=dict(self._ledger.dropped),
                 in_memory=self.in_memory,
             )
 
@@ -210,108 +211,65 @@ class Store:
                 log.error("%d windows that were only in memory are lost: %s", memory.rows, self.reason)
             self._disk.close()
 
-    # -- numbers ------------------------------------------------------------------------------------------------
+    # -- opening and recovering ---------------------------------------------------------------------------------
 
     def _load(self, file: Database) -> None:
-        """Continue where the file ends."""
-        self._settled = file.settled()
-        lowest, highest = file.bounds()
-        self._next_seq = max(highest, self._settled.highest) + 1
-        self._settled.add(1, lowest - 1)
-        self._settled.add(highest + 1, self._next_seq - 1)
+        self._ledger.load(file)
         self._paused = file.state("paused") == "1"
-        newest = self._read("seq = ?", (highest,), 1)
+        newest = self._read("seq = ?", (file.bounds()[1],), 1)
         self._latest = newest[0] if newest else None
-        self._loaded = True
-
-    def _skip_numbers(self) -> None:
-        """Without the old file nobody knows which numbers were given out: go on above any of them."""
-        first = max(self._next_seq, epoch_ms(self._clock.wall()))
-        self._settled.add(self._next_seq, first - 1)
-        self._next_seq = first
-
-    def _file_replaced(self, file: Database) -> None:
-        """Windows that were waiting and are not in the new file will never be sent."""
-        for first, last in list(self._settled.gaps(1, self._next_seq - 1)):
-            there = Ranges((seq, seq) for seq in file.numbers(first, last))
-            for low, high in list(there.gaps(first, last)):
-                self._dropped["damage"] += high - low + 1
-                self._settled.add(low, high)
-        self._marks_dirty = True
 
     def _take_over(self, file: Database, memory: Database) -> None:
         """Move the windows of memory into the file, which another run of the agent may have left."""
-        lowest, _ = memory.bounds()
-        settled = file.settled()
-        settled.add(1, file.bounds()[0] - 1)
-        settled.add(file.bounds()[1] + 1, lowest - 1)
-        for first, last in self._settled:
-            settled.add(first if self._loaded else max(first, lowest), last)
+        self._ledger.take_over(file, memory)
         after = -1
         while chunk := memory.windows("seq > ? ORDER BY seq", (after,)):
             for stored in chunk:
                 self._insert(file, stored)
             after = chunk[-1].seq
         self._write_state(file)
-        file.save_settled(settled)
-        self._settled, self._loaded = settled, True
-
-    def _pending_count(self) -> int:
-        return sum(last - first + 1 for first, last in self._settled.gaps(1, self._next_seq - 1))
+        file.save_settled(self._ledger.settled)
 
     def _age_s(self, stored: StoredWindow) -> float:
         return (self._clock.wall() - stored.report.window_start).total_seconds()
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _write(self, stored: StoredWindow, save_marks: bool, database: Database) -> tuple[Ranges, Drops]:
-        """The window, what must go to make room for it, and the delivery marks when they are due."""
-        settled = Ranges(self._settled)
-        drops = self._make_room(database)
-        for _, numbers in drops:
-            database.delete(numbers)
-            for seq in numbers:
-                settled.add(seq)
+    def _write(self, stored: StoredWindow, save_ledger: bool, database: Database) -> Drop | None:
+        """The window, what must go to make room for it, and the ledger when it is due."""
+        drop = self._make_room(database)
+        if drop is not None:
+            database.delete(drop[1])
         self._insert(database, stored)
-        if save_marks or drops:
+        if drop is not None or save_ledger:
+            settled = Ranges(self._ledger.settled)
+            for seq in drop[1] if drop is not None else ():
+                settled.add(seq)
             database.save_settled(settled)
-        return settled, drops
+        return drop
 
     def _insert(self, database: Database, stored: StoredWindow) -> None:
         labels = labels_of(stored.report)
         run = database.run_id(Run(stored.session, stored.boot_id, stored.model, labels))
         database.insert(to_row(stored.seq, run, labels, stored.report, stored.clock_synced))
 
-    def _make_room(self, database: Database) -> Drops:
-        """What lies beyond the bounds."""
+    def _make_room(self, database: Database) -> Drop | None:
+        """What lies beyond the bounds, the oldest first; a bound that is left over is met with the next window."""
         in_file = database.path is not None
         most = self._config.max_rows if in_file else MEMORY_ROWS
         if database.rows >= most:
-            excess = database.rows - most + min(PRUNE_ROWS, most)
-            return [("rows" if in_file else "memory", database.oldest(excess))]
+            return "rows" if in_file else "memory", database.oldest(database.rows - most + min(PRUNE_ROWS, most))
         if database.used_bytes() > self._config.max_mb * 1e6:
-            return [("bytes", database.oldest(PRUNE_ROWS))]
+            return "bytes", database.oldest(PRUNE_ROWS)
         # An unsynchronised clock may be years off: ages are not known then, and rows and bytes bound the file.
         if self._clock.synchronised():
             limit = self._clock.wall() - timedelta(days=self._config.max_age_days)
-            old = database.started_before(epoch_ms(limit), 10 * PRUNE_ROWS)
-            return [("age", old)] if old else []
-        return []
-
-    def _count_drops(self, reason: str, numbers: list[int]) -> None:
-        """Those that had been delivered are no loss."""
-        lost = sum(seq not in self._settled for seq in numbers)
-        if lost:
-            self._dropped[reason] += lost
+            old = database.older_than(epoch_ms(limit), 10 * PRUNE_ROWS)
+            return ("age", old) if old else None
+        return None
 
     def _write_state(self, database: Database) -> None:
         database.set_state("paused", "1" if self._paused else "0")
-
-    def _marks_are_due(self) -> bool:
-        return self._marks_dirty and self._clock.monotonic_s() - self._marks_saved_s >= MARKS_S
-
-    def _marks_saved(self) -> None:
-        self._marks_saved_s, self._marks_dirty = self._clock.monotonic_s(), False
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -322,7 +280,7 @@ class Store:
             true_start = self._clock.wall_at(report.start_monotonic_s)
             if abs(true_start - report.window_start) > timedelta(seconds=STEP_S):
                 report = replace(report, window_start=true_start)
-        return StoredWindow(self._session, self._next_seq, report, synced, self._model, self._clock.boot_id)
+        return StoredWindow(self._session, self._ledger.next_seq, report, synced, self._model, self._clock.boot_id)
 
     def _restamp_if_due(self) -> None:
         """Once the clock is synchronised: correct the windows of this boot that it had not been for."""
@@ -361,7 +319,4 @@ class Store:
                     database.delete(damage.numbers)
                 except FAILURES:
                     return nothing
-                self._count_drops("damage", damage.numbers)
-                for seq in damage.numbers:
-                    self._settled.add(seq)
-                self._marks_dirty = True
+                self._ledger.drop("damage", damage.numbers)

@@ -21,6 +21,7 @@ class FaultProxy:
         self.connack_delay_s = 0.0
         self.links = 0
         self._broker_port = broker_port
+        self._lock = threading.Lock()
         self._open: list[tuple[list[socket.socket], list[threading.Thread]]] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -39,7 +40,8 @@ class FaultProxy:
 
     def cut(self) -> None:
         """End every link, as a router that restarts does."""
-        links, self._open = self._open, []
+        with self._lock:
+            links, self._open = self._open, []
         for sockets, threads in links:
             _shut(sockets)
             for thread in threads:
@@ -63,9 +65,10 @@ class FaultProxy:
                 threading.Thread(target=self._pump, args=(broker, client, True), daemon=True),
             ]
             self.links += 1
-            self._open.append(([client, broker], pumps))
-            for pump in pumps:
-                pump.start()
+            with self._lock:
+                self._open.append(([client, broker], pumps))
+                for pump in pumps:
+                    pump.start()
 
     def _pump(self, source: socket.socket, target: socket.socket, from_broker: bool) -> None:
         with contextlib.suppress(OSError):

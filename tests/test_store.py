@@ -202,16 +202,31 @@ def test_bytes_are_bounded(tmp_path: Path) -> None:
 
 
 def test_age_is_bounded_only_while_the_clock_can_be_believed(tmp_path: Path) -> None:
-    clock = SteppedClock()
+    clock = SteppedClock(synced=True)
     with opened(config_for(tmp_path, max_age_days=1), clock=clock) as store:
-        store.append(make_report(1, datetime.now(timezone.utc) - timedelta(days=3)))
-        clock.off = timedelta(days=3650)
+        store.append(make_report(1))
+        clock.synced, clock.off = False, timedelta(days=3650)
         store.append(make_report(2))
-        assert store.stats().rows == 2
-        clock.off, clock.synced, clock.boot = timedelta(0), True, "boot-2"
-        store.append(make_report(3))
-        assert numbers(store) == [2, 3]
-        assert store.stats().dropped == {"age": 1}
+        assert store.stats().rows == 2, "nobody knows the age"
+        clock.off = timedelta(0)
+        clock.forward_s, clock.synced = 2 * 86400, True
+        store.append(make_report(3, age_s=-clock.forward_s))
+        assert numbers(store) == [3], "the second got its true time within this boot"
+        assert store.stats().dropped == {"age": 2}
+
+
+def test_a_doubtful_window_goes_with_the_first_old_one_after_it(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    config = config_for(tmp_path, max_age_days=1)
+    with opened(config, clock=clock) as store:
+        store.append(make_report(1, datetime(1980, 1, 1, tzinfo=timezone.utc)))
+    clock.boot, clock.synced = "boot-2", True
+    with opened(config, "s2", clock) as store:
+        store.append(make_report(2))
+        assert numbers(store) == [1, 2], "its time may be wrong, so its age is not known"
+        clock.forward_s = 2 * 86400
+        store.append(make_report(3, age_s=-clock.forward_s))
+        assert numbers(store) == [3]
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,101 @@
+"""Which windows were given a number, which of them somebody still waits for, and which were lost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from edge_agent.clock import Clock, epoch_ms
+from edge_agent.database import Database
+from edge_agent.ranges import Ranges
+
+MARKS_S = 60.0
+"""Deliveries of at most this long are told again after a power cut."""
+
+
+class Ledger:
+    """Every number below :attr:`next_seq` is settled or a window that waits. Not thread-safe: the store locks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.next_seq = 1
+        self.settled = Ranges()
+        """Delivered, dropped, or never given out."""
+        self.dropped: Counter[str] = Counter()
+        """Windows that went undelivered, by reason."""
+        self._clock = clock
+        self._loaded = False
+        self._dirty = False
+        self._saved_s = clock.monotonic_s()
+
+    def load(self, file: Database) -> None:
+        """Continue where the file ends."""
+        self.settled = file.settled()
+        lowest, highest = file.bounds()
+        self.next_seq = max(highest, self.settled.highest) + 1
+        self.settled.add(1, lowest - 1)
+        self.settled.add(highest + 1, self.next_seq - 1)
+        self._loaded = True
+
+    def skip(self) -> None:
+        """Without the old file nobody knows which numbers were given out: go on above any of them."""
+        first = max(self.next_seq, epoch_ms(self._clock.wall()))
+        self.settled.add(self.next_seq, first - 1)
+        self.next_seq = first
+
+    def take_over(self, file: Database, memory: Database) -> None:
+        """The windows of memory go into ``file``, which may hold windows of earlier runs that nobody knew of."""
+        lowest, _ = memory.bounds()
+        oldest, highest = file.bounds()
+        settled = file.settled()
+        settled.add(1, oldest - 1)
+        settled.add(highest + 1, lowest - 1)
+        for first, last in self.settled:
+            settled.add(first if self._loaded else max(first, lowest), last)
+        self.settled, self._loaded = settled, True
+
+    def lose_what_is_missing(self, file: Database) -> None:
+        """The file was replaced: windows that waited and are not in it will never be sent."""
+        for first, last in list(self.waiting()):
+            there = Ranges((seq, seq) for seq in file.numbers(first, last))
+            for low, high in list(there.gaps(first, last)):
+                self.dropped["damage"] += high - low + 1
+                self.settled.add(low, high)
+        self._dirty = True
+
+    def deliver(self, numbers: Iterable[int]) -> None:
+        """Their PUBACKs came."""
+        for seq in numbers:
+            self.settled.add(seq)
+        self._dirty = True
+
+    def drop(self, reason: str, numbers: Iterable[int]) -> None:
+        """They had to go; those that had been delivered are no loss."""
+        for seq in numbers:
+            if seq not in self.settled:
+                self.dropped[reason] += 1
+                self.settled.add(seq)
+        self._dirty = True
+
+    def waiting(self, after: int = 0, before: int | None = None) -> Iterator[tuple[int, int]]:
+        """Ranges of windows that wait, ``after < seq < before``, ascending."""
+        last = self.next_seq - 1 if before is None else min(before, self.next_seq) - 1
+        return self.settled.gaps(after + 1, last)
+
+    @property
+    def waiting_count(self) -> int:
+        """How many windows wait."""
+        return sum(last - first + 1 for first, last in self.waiting())
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something is not on the disk yet."""
+        return self._dirty
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it should be by now."""
+        return self._dirty and self._clock.monotonic_s() - self._saved_s >= MARKS_S
+
+    def saved(self) -> None:
+        """It is now."""
+        self._saved_s, self._dirty = self._clock.monotonic_s(), False
