@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TypeVar
 
 from edge_agent.clock import Clock, epoch_ms
 from edge_agent.config import StoreConfig
@@ -28,8 +27,6 @@ from edge_agent.types import WindowReport
 __all__ = ["Bucket", "Store", "StoreStats", "StoredWindow", "open_store"]
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 MEMORY_ROWS = 10_000
 """Windows that memory holds while the disk is not to be had: 28 hours at 10 s, below 10 MB."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -89,6 +90,11 @@ class Broker:
         """Everything retained is forgotten, since there is no persistence."""
         self.stop()
         self.start()
+
+    def reload(self) -> None:
+        """Read passwords and access list again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def log(self) -> str:
         path = self.directory / "mosquitto.log"

@@ -19,7 +19,7 @@ import pytest
 
 from edge_agent import outbox
 from edge_agent.publisher import Publisher
-from tests.broker import Broker, Subscriber, free_port, wait_until
+from tests.broker import Broker, Subscriber, free_port, require_mosquitto, wait_until
 from tests.certificates import Authority
 from tests.fault_proxy import FaultProxy
 from tests.publishing import Rig, make_config, publishing
@@ -114,6 +114,29 @@ def test_without_pubacks_nothing_counts_as_delivered(
         proxy.drop_pubacks = False
         rig.wait_delivered()
     assert set(keys(subscriber, "/history")) == set(keys(subscriber, "/emotions")) == {("s1", 1)}
+
+
+def test_a_window_that_the_broker_refuses_is_told_and_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise 4: a PUBACK that says "not authorized" is no delivery."""
+    require_mosquitto()
+    monkeypatch.setattr(outbox, "REFUSED_S", 1.0)
+    acl = tmp_path / "acl"
+    acl.write_text("topic read #\ntopic write countenance/hall/status\n")
+    acl.chmod(0o644)
+    with (
+        Broker(tmp_path / "broker", f"allow_anonymous true\nacl_file {acl}") as broker,
+        publishing(make_config(tmp_path, broker.port)) as rig,
+    ):
+        rig.wait_connected()
+        rig.append()
+        wait_until(lambda: "refused window 1" in caplog.text, what="the refusal is told")
+        wait_until(lambda: "refused countenance/hall/info" in caplog.text, what="that of info, too")
+        assert rig.store.stats().pending == 1
+        acl.write_text("topic readwrite #\n")
+        broker.reload()
+        rig.wait_delivered()
 
 
 def test_nothing_is_sent_before_a_late_connack(broker: Broker, proxy: FaultProxy, tmp_path: Path) -> None:
