@@ -13,11 +13,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
@@ -92,8 +91,7 @@ def main() -> None:
     result: dict[str, Any] = {
         "measured": {
             "command": "python -m benchmarks.prevalence",
-            "date": datetime.now(timezone.utc).date().isoformat(),
-            "machine": f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}",
+            "machine": describe_machine(),
             "runtime": classifier.runtime_name,
             "model": f"{classifier.model.info.name} {classifier.model.info.sha256[:12]}",
             "accuracy_selection": round(float((selection.posteriors.argmax(1) == selection.labels).mean()), 4),
@@ -205,7 +203,7 @@ def table(result: dict[str, Any]) -> str:
         )
     lines += [
         "",
-        f"Mean absolute error per class, in points. {facts['date']}, {facts['machine']}, {facts['runtime']}, "
+        f"Mean absolute error per class, in points. {facts['machine']}, {facts['runtime']}, "
         f"model {facts['model']} ({100 * facts['accuracy_selection']:.1f} % right on this half), "
         f"{facts['windows']} windows a row, seed {facts['seed']}; 200 people take {facts['ms_for_200_people']} ms. "
         f"Disgust has {facts['faces']['disgust']} images in this half, so its part of every figure is shaky.",

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import platform
 from collections.abc import Callable, Iterator
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.crop_margin import Photo, read_photos
+from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig, FacesConfig
@@ -55,8 +54,7 @@ def main() -> None:
     result = {
         "measured": {
             "command": "python -m benchmarks.quality",
-            "date": datetime.now(timezone.utc).date().isoformat(),
-            "machine": f"{platform.machine()}, Python {platform.python_version()}",
+            "machine": describe_machine(),
             "runtime": classifier.runtime_name,
             "model": f"{classifier.model.info.name} {classifier.model.info.sha256[:12]}",
             "limits": limits.model_dump(),
@@ -127,7 +125,7 @@ def tables(result: dict[str, Any]) -> str:
         for row, end in zip(result["turned"], ends, strict=True)
     ]
     gates = ", ".join(f"`{name}: {value:g}`" for name, value in limits.items())
-    lines += ["", f"{facts['date']}, {facts['machine']}, {facts['runtime']}, model {facts['model']}; gate {gates}."]
+    lines += ["", f"{facts['machine']}, {facts['runtime']}, model {facts['model']}; gate {gates}."]
     return "\n".join(lines)
 
 

@@ -19,9 +19,14 @@ from edge_agent.prevalence import ShareEstimator
 from edge_agent.rolling import RollingPeople
 from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
 
-GHOST_FPS = 2.0
-"""From this frame rate on a person has to be seen twice in a window to count: false faces rarely come twice at the same
-place."""
+LEAST_S = 0.4
+"""Whoever is seen for less time in a window does not count: false faces flash up and are gone."""
+
+
+def least_sightings(frames: int, window_s: float) -> int:
+    """How often a person has to be seen to count: for ``LEAST_S``, and twice from 1 frame a second on."""
+    fps = frames / window_s if window_s > 0 else 0.0
+    return max(round(LEAST_S * fps), 2 if fps >= 1.0 else 1)
 
 
 @dataclass(slots=True)
@@ -132,8 +137,7 @@ class Window:
 
     def _counted(self, window_s: float) -> list[_Person]:
         """Everyone seen often enough to be a person and not a false detection."""
-        fast = window_s > 0 and self._frames / window_s >= GHOST_FPS
-        least = 2 if fast else 1
+        least = least_sightings(self._frames, window_s)
         return [person for person in self._people.values() if person.sightings >= least]
 
     def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:

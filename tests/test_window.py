@@ -55,10 +55,10 @@ def test_a_person_counts_once_however_long_they_stay():
     """One person who stands still for the whole window weighs as much as one who passes by."""
     window = make_window(min_people=1)
     see(window, {1: "happy"}, frames=200)
-    see(window, {2: "sad"}, frames=4)
+    see(window, {2: "sad"}, frames=10)
     report = window.close(10.0)
     assert report.people == 2
-    assert report.faces == 204
+    assert report.faces == 210
     assert report.shares is not None
     assert report.shares.percentages_raw["happy"] == pytest.approx(report.shares.percentages_raw["sad"], abs=0.11)
 
@@ -93,11 +93,11 @@ def test_enough_people_are_published():
     assert sum(report.shares.percentages.values()) == pytest.approx(100.0, abs=1e-9)
 
 
-def test_a_face_seen_once_at_a_usual_frame_rate_is_no_person():
+def test_a_face_that_flashes_up_is_no_person():
     """False detections flash up; they neither count nor lift a window over min_people."""
     window = make_window(min_people=3)
-    see(window, {1: "happy", 2: "sad"}, frames=50)
-    see(window, {3: "angry"}, frames=1)
+    see(window, {1: "happy", 2: "sad"}, frames=150)
+    see(window, {3: "angry"}, frames=2)
     assert window.close(10.0).suppressed
 
 
