@@ -8,5 +8,5 @@ ACKNOWLEDGE_USE = (
 )
 """One sentence; shown while ``privacy.acknowledged_use`` is false."""
 
-FEWER_THAN_THREE = "Demo: figures are shown for fewer than three people, which a real installation withholds."
-"""The visible note wherever ``privacy.min_people`` is below 3."""
+USUAL_MIN_PEOPLE = 3
+"""Below this ``privacy.min_people`` is for demos, and doctor and the page say so."""

@@ -25,7 +25,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config import PrivacyConfig, WindowConfig
+from edge_agent.config import Config, PrivacyConfig, WindowConfig
+from edge_agent.doctor.check import Status
+from edge_agent.doctor.privacy import examine
 from edge_agent.model import load_model
 from edge_agent.types import Box, EmotionScores, Face, TrackedFace, WindowReport
 from edge_agent.window import Window
@@ -359,3 +361,13 @@ def _assert_only_the_broker(lines: list[str], port: int) -> None:
             continue
         assert f"sin_port=htons({port})" in match[2], line
         assert 'inet_addr("127.0.0.1")' in match[2], line
+
+
+def test_doctor_reminds_of_the_place_until_its_owner_has_confirmed_it():
+    """Not confirmed: a warning with what to do; confirmed, with a usual threshold: nothing to say."""
+    config = Config(privacy=PrivacyConfig(min_people=1))
+    warnings = [check for check in examine(config) if check.status is Status.WARNING]
+    assert [check.name for check in warnings] == ["place of use", "small groups"]
+    assert "privacy.acknowledged_use: true" in warnings[0].fix
+    (check,) = examine(Config(privacy=PrivacyConfig(acknowledged_use=True)))
+    assert check.status is Status.OK

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 
 from edge_agent.config import Config
-from edge_agent.doctor import broker, camera, machine, packages, seeing
+from edge_agent.doctor import broker, camera, machine, packages, privacy, seeing
 from edge_agent.doctor.check import Check, Status, failed
 from edge_agent.errors import CountenanceError
 from edge_agent.redaction import redact
@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 Examination = Callable[[Config], Iterable[Check]]
 
 EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
+    ("privacy", privacy.examine),
     ("packages", packages.examine),
     ("model", seeing.examine_model),
     ("detector", seeing.examine_detector),
