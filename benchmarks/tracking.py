@@ -128,10 +128,10 @@ def _plain(shot: Shot) -> list[Any]:
     return [shot.at_s, rows, shot.people, sorted(shot.visible)]
 
 
-def shoot(people: list[Cutout], seed: int, detector: Detector) -> list[Shot]:
+def shoot(people: list[Cutout], seed: int, detector: Detector, seconds: float = SECONDS) -> list[Shot]:
     """Run the detector over one film and name its faces."""
     shots = []
-    for at_s, image, truth in frames(make_film(people, seed)):
+    for at_s, image, truth in frames(make_film(people, seed, seconds)):
         faces = detector.detect(image)
         visible = frozenset(t.person for t in truth if t.visible >= SEEN_FROM)
         shots.append(Shot(at_s, faces, _who(faces, truth), visible))

@@ -11,9 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.film import read_cutouts
+from benchmarks.tracking import BOXES_ONLY, score, shoot
 from edge_agent.assignment import best_pairs
+from edge_agent.config import DetectorConfig
+from edge_agent.detectors import load_detector
 from edge_agent.tracking import Settings, Tracker, overlap
 from edge_agent.types import Box, Face
+from tests.faces import SHARED, YUNET, shared
 
 Walk = Callable[[float], tuple[float, float] | None]
 SIDE = 60.0
@@ -180,3 +185,16 @@ def test_one_lost_track_is_continued_by_one_newcomer_only():
         tracker.update([], i / 15)
     tracked = tracker.update([face_at(290), face_at(370)], 40 / 15)
     assert len({item.lineage for item in tracked}) == 2
+
+
+@pytest.mark.shared
+def test_people_on_a_film_are_counted():
+    """Photographed faces that walk, cross and hide, found by the real detector: the count is off by two at most."""
+    photos = shared(SHARED / "data" / "wild_faces_dev.zip")
+    detector = load_detector(DetectorConfig(kind="yunet", path=shared(YUNET)))
+    shots = shoot(read_cutouts(photos, detector, limit=30), 5, detector, seconds=12)
+    result = score([shots], Settings(), 1)
+    assert result.people >= 3
+    assert result.error <= 2
+    boxes_only = score([shots], BOXES_ONLY, 1)
+    assert result.switches <= boxes_only.switches
