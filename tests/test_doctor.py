@@ -323,6 +323,17 @@ def test_a_missing_picamera2_is_named_with_its_apt_command() -> None:
     assert "apt install python3-picamera2" in check.fix
 
 
+@pytest.mark.parametrize(("kind", "installed", "hidden"), [("egg", "1.24.2", False), ("dist", "1.26.4", True)])
+def test_a_numpy_that_hides_the_one_of_apt_is_found(
+    kind: str, installed: str, hidden: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"numpy-1.24.2.{kind}-info").mkdir()
+    monkeypatch.setattr(packages, "APT_PACKAGES", tmp_path)
+    config = config_of(camera={"backend": "picamera2"})
+    checks = list(packages.examine(config, {"numpy": installed}.get))
+    assert any("hides apt's 1.24.2" in check.detail for check in checks) is hidden
+
+
 # -- the command --------------------------------------------------------------------------------------------------
 
 

@@ -6,12 +6,15 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
+from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.config import Config
 from edge_agent.doctor.check import Check, failed, ok, warning
 
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+
+APT_PACKAGES = Path("/usr/lib/python3/dist-packages")
 
 VersionOf = Callable[[str], str | None]
 """Package name to its version, None when it is not installed."""
@@ -25,9 +28,11 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def examine(config: Config, version_of: VersionOf = installed_version) -> Iterable[Check]:
+def examine(config: Config, version_of: APT_PACKAGES = Path("/usr/lib/python3/dist-packages")
+
+VersionOf = installed_version) -> Iterable[Check]:
     """Report each conflict, or one line that there is none."""
-    found = [*_opencv(version_of), *_numpy(version_of), *_picamera2(config), *_kiosk(config)]
+    found = [*_opencv(version_of), *_numpy(version_of), *_picamera2(config, version_of), *_kiosk(config)]
     if found:
         yield from found
         return
@@ -53,10 +58,18 @@ def _numpy(version_of: VersionOf) -> Iterator[Check]:
         yield failed("packages", f"tflite-runtime dies with numpy {numpy}", "pip install 'numpy<2', or ai-edge-litert")
 
 
-def _picamera2(config: Config) -> Iterator[Check]:
-    if config.camera.backend == "picamera2" and importlib.util.find_spec("picamera2") is None:
+def _picamera2(config: Config, version_of: VersionOf) -> Iterator[Check]:
+    """apt's picamera2 is compiled against apt's numpy, and another one in the environment breaks it."""
+    if config.camera.backend != "picamera2":
+        return
+    if importlib.util.find_spec("picamera2") is None:
         fix = "sudo apt install python3-picamera2, in an environment with --system-site-packages"
         yield failed("packages", "picamera2 is not installed", fix)
+    for info in APT_PACKAGES.glob("numpy-*-info"):  # numpy-1.24.2.egg-info or numpy-2.2.4.dist-info
+        wanted, found = info.stem.removeprefix("numpy-"), version_of("numpy")
+        if found != wanted:
+            detail = f"numpy {found} hides apt's {wanted}, which picamera2 is compiled against"
+            yield warning("packages", detail, f"pip install 'numpy=={wanted}'")
 
 
 def _kiosk(config: Config) -> Iterator[Check]:
