@@ -28,9 +28,7 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def examine(config: Config, version_of: APT_PACKAGES = Path("/usr/lib/python3/dist-packages")
-
-VersionOf = installed_version) -> Iterable[Check]:
+def examine(config: Config, version_of: VersionOf = installed_version) -> Iterable[Check]:
     """Report each conflict, or one line that there is none."""
     found = [*_opencv(version_of), *_numpy(version_of), *_picamera2(config, version_of), *_kiosk(config)]
     if found:
