@@ -23,13 +23,14 @@ SCHEMA_VERSION = 1
 
 # Small pages: every commit writes whole pages to the log, and 1 KiB ones halve what an SD card has to take (measured by
 # benchmarks/sd_card.py). 1,024 pages (1 MiB) of log before they are folded into the file bound the log; longer ones
-# save little, since most pages are written once anyway.
+# save little, since most pages are written once anyway. Cut to a size below that the log would have to grow again each
+# time, and a file that grows costs a commit of the file system's journal with every sync.
 _PRAGMAS = """
 PRAGMA page_size=1024;
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 PRAGMA wal_autocheckpoint=1024;
-PRAGMA journal_size_limit=1048576;
+PRAGMA journal_size_limit=2097152;
 PRAGMA cache_size=-1024;
 PRAGMA temp_store=MEMORY;
 """
