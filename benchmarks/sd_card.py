@@ -81,7 +81,7 @@ def written_by_us() -> int:
 
 
 def at_true_pace(minutes: float, options: Sequence[str]) -> tuple[float, dict[str, float]]:
-    """Megabytes a day that the program writes, and that reach ext4 file systems of their own, by their mount options."""
+    """Megabytes a day that the program writes, and that reach ext4 file systems of their own, by mount options."""
     with contextlib.ExitStack() as stack:
         cards = {}
         for each in options:
