@@ -4,8 +4,8 @@ People enter and leave in *cohorts*, and the rules below make every published fi
 ones - a function of whole groups of at least ``min_people`` people. docs/privacy.md gives the argument in full:
 
 1. Only people of a published (not suppressed) window enter, and only those that are not in here already.
-2. They enter together, as one cohort, if they are at least ``min_people`` and the rest of their window - people who are
-   in here already - is nobody or at least ``min_people`` too. Otherwise "window minus cohort" would be a small group.
+2. They enter together, as one cohort of at least ``min_people``. The rest of their window is nobody or at least
+   ``min_people`` too, else "window minus cohort" would be a small group: some newcomers wait where that is needed.
 3. A cohort leaves as a whole, and only in the moment another one enters; the last one leaves when its time is over.
 """
 
@@ -60,13 +60,19 @@ class RollingPeople:
         """
         alive = [cohort for cohort in self._cohorts if now_monotonic_s - cohort.entered_monotonic_s < self._span_s]
         known = frozenset().union(*(cohort.people for cohort in alive))
-        new = np.array([lineage not in known for lineage in lineages], dtype=bool)
-        entering = frozenset(lineages) - known
-        rest = len(frozenset(lineages) & known)
-        if len(entering) < self._min_people or 0 < rest < self._min_people:
+        entering = self._cohort(frozenset(lineages), known)
+        if len(entering) < self._min_people:
             return self.expire(now_monotonic_s)
-        self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, posteriors[new])])
+        rows = np.array([lineage in entering for lineage in lineages], dtype=bool)
+        self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, posteriors[rows])])
         return True
+
+    def _cohort(self, people: frozenset[int], known: frozenset[int]) -> frozenset[int]:
+        """Who of a window's people may enter: the new ones, less as many as the rest needs to be nobody or enough."""
+        new, rest = sorted(people - known), len(people & known)
+        waiting = self._min_people - rest if 0 < rest < self._min_people else 0
+        # The latest to come wait: they are the likeliest to be in the next window, too.
+        return frozenset(new[: max(0, len(new) - waiting)])
 
     def expire(self, now_monotonic_s: float) -> bool:
         """Forget everybody once the newest cohort is too old; True when the estimate changed."""

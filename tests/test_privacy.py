@@ -184,6 +184,13 @@ def test_a_single_newcomer_waits():
     assert people == [4, 4, 7]
 
 
+def test_newcomers_wait_with_those_who_are_known_already():
+    """Two known and five new: one of the five waits, so that the rest of the window is three, and enters afterwards."""
+    visits = [{1, 2, 3}, {2, 3, 4, 5, 6, 7, 8}, {8, 9, 10, 11}]
+    told = tell(visits, 3, random_scores(visits, 4))
+    assert [report.rolling.shares.people for report in told.reports] == [3, 7, 11]
+
+
 # -- what the running agent writes and sends --------------------------------------------------------------------------
 
 SIGNATURES = {
