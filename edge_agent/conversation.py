@@ -68,20 +68,20 @@ class Conversation:
         self._status_sent_s, self._status_paused = 0.0, False
         self._greet()
 
-    def turn(self, now_s: float) -> float:
-        """Do everything that there is to do now; seconds until there may be more."""
+    def turn(self, now_s: float, history: bool) -> float:
+        """Do everything that there is to do now, with or without the backlog; seconds until there may be more."""
         self._take_acknowledged()
         self._hear()
         self._do_what_is_due(now_s)
-        delay_s = self._outbox.send(now_s)
+        delay_s = self._outbox.send(now_s, history)
         if self._outbox.stalled(now_s):
             self._connection.fail("the broker does not acknowledge")
         return delay_s if self._inbox.empty() else 0.0
 
     @property
-    def idle(self) -> bool:
-        """Whether every window has been acknowledged."""
-        return self._outbox.idle
+    def live_is_done(self) -> bool:
+        """Whether the broker has every live window."""
+        return self._outbox.live_is_done
 
     def say_goodbye(self, by_s: float, wake: threading.Event) -> None:
         """Say ``stopped`` and wait until the broker has it, at most until the monotonic time ``by_s``."""

@@ -78,17 +78,17 @@ class Outbox:
             self._store.mark_delivered(arrived)
             self._health.count("windows_delivered", len(arrived))
 
-    def send(self, now_s: float) -> float:
+    def send(self, now_s: float, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
         if now_s < self._held_until_s:
             return self._held_until_s - now_s
         self._send_live(now_s)
-        return self._send_history(now_s)
+        return self._send_history(now_s) if history else float("inf")
 
     @property
-    def idle(self) -> bool:
-        """Whether nothing is under way or waiting."""
-        return not self._in_flight and not self._backlog and not self._store.pending(limit=1)
+    def live_is_done(self) -> bool:
+        """Whether no live window waits and nothing is under way."""
+        return not self._in_flight and not self._store.pending(after=self._live_after, limit=1)
 
     def stalled(self, now_s: float) -> bool:
         """Whether a PUBACK is overdue."""

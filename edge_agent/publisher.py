@@ -91,7 +91,7 @@ class Publisher:
         self._wake.set()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Send what waits, say ``stopped`` and disconnect, within ``timeout_s``; later calls change nothing."""
+        """Send what is live, say ``stopped`` and disconnect, within ``timeout_s``; later calls change nothing."""
         if self._stop_by_s is None:
             self._stop_by_s = time.monotonic() + timeout_s
             self._wake.set()
@@ -156,7 +156,7 @@ class Publisher:
         while not connection.ended and not self._is_done(conversation):
             self._wake.clear()
             now_s = time.monotonic()
-            delay_s = conversation.turn(now_s)
+            delay_s = conversation.turn(now_s, history=self._stop_by_s is None)
             if not connection.alive and not connection.ended:
                 self._health.count("mqtt_thread_deaths")
                 connection.fail("the network thread died")
@@ -170,8 +170,8 @@ class Publisher:
         conversation.end()
 
     def _is_done(self, conversation: Conversation) -> bool:
-        """When stopping: all is sent, or a second is left for the farewell."""
-        return self._stop_by_s is not None and (conversation.idle or time.monotonic() > self._stop_by_s - 1.0)
+        """When stopping: what is live is sent, or a second is left for the farewell; the backlog waits for next time."""
+        return self._stop_by_s is not None and (conversation.live_is_done or time.monotonic() > self._stop_by_s - 1.0)
 
     def _learn_from(self, connection: Connection) -> None:
         """Tell how the connection ended, and choose the protocol of the next."""

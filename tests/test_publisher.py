@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -217,6 +218,19 @@ def test_what_closes_at_the_stop_is_still_sent_live(broker: Broker, tmp_path: Pa
             rig.publisher.stop()
             assert rig.store.stats().pending == 0
         assert [m.json["seq"] for m in subscriber.wait_for("/emotions", 5)] == [1, 2, 3, 4, 5]
+
+
+def test_a_long_backlog_does_not_hold_up_the_stop(broker: Broker, tmp_path: Path) -> None:
+    config = make_config(tmp_path, broker.port, history_per_s=5)
+    with Subscriber(broker.port, "countenance/hall/status") as subscriber, publishing(config) as rig:
+        for number in range(100):
+            rig.append(number, age_s=60)
+        rig.wait_connected()
+        start = time.monotonic()
+        rig.publisher.stop()
+        assert time.monotonic() - start < 2
+        assert subscriber.wait_for("/status", 2)[-1].json["state"] == "stopped"
+        assert rig.store.stats().pending > 50
 
 
 def test_no_thread_is_left_behind(broker: Broker, tmp_path: Path) -> None:
