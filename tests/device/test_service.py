@@ -245,7 +245,7 @@ def test_doctor_finds_nothing_wrong_with_it(device: Container) -> None:
     report = json.loads(device.run(f"edge-agent doctor -c {CONFIG} --json"))
     assert report["ok"], report
     warned = {check["name"] for check in report["checks"] if check["status"] == "warning"}
-    assert warned <= {"detector", "clock", "exposure", "temperature", "throttling"}
+    assert warned <= {"small groups", "detector", "clock", "exposure", "temperature", "throttling"}
 
 
 def test_uninstalling_keeps_what_was_recorded_and_purging_leaves_no_trace(device: Container) -> None:
