@@ -170,7 +170,7 @@ class Publisher:
         conversation.end()
 
     def _is_done(self, conversation: Conversation) -> bool:
-        """When stopping: what is live is sent, or a second is left for the farewell; the backlog waits for next time."""
+        """When stopping: what is live is sent, or a second is left for the farewell; the backlog waits."""
         return self._stop_by_s is not None and (conversation.live_is_done or time.monotonic() > self._stop_by_s - 1.0)
 
     def _learn_from(self, connection: Connection) -> None:
