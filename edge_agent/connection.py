@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 CONNECT_S = 10.0
 """For the TCP connection and the TLS handshake."""
-JOIN_S = 2.0
+JOIN_S = 1.0
+"""For paho's thread to end, once its link is cut."""
 MAX_IN_FLIGHT = 10
 """Messages without a PUBACK on the wire; paho keeps the order of those that wait. paho does not heed a broker's Receive
 Maximum (MQTT 5, section 3.2.2.3.3), so it is well below the usual ones (mosquitto: 20, AWS: 100)."""

@@ -69,6 +69,7 @@ class Broker:
         return f"listener {self.port} 127.0.0.1\npersistence false\n{self.extra}\n"
 
     def start(self) -> Broker:
+        require_mosquitto()
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "mosquitto.conf"
         user = "user root\n" if os.geteuid() == 0 else ""

@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from edge_agent import outbox
+from edge_agent import outbox, publisher
 from edge_agent.publisher import Publisher
 from tests.broker import Broker, Subscriber, free_port, require_mosquitto, wait_until
 from tests.certificates import Authority
@@ -152,6 +152,32 @@ def test_nothing_is_sent_before_a_late_connack(broker: Broker, proxy: FaultProxy
         assert subscriber.messages == []
         subscriber.wait_for("/history")
         assert proxy.links == 1
+
+
+def test_a_broker_that_never_answers_is_given_up_and_tried_again(
+    broker: Broker, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promise 5: the other side accepts the connection and says nothing, ever."""
+    monkeypatch.setattr(publisher, "CONNACK_S", 1.0)
+    proxy.blackhole = True
+    with publishing(make_config(tmp_path, proxy.port)) as rig:
+        rig.append()
+        wait_until(lambda: "no answer to CONNECT" in rig.publisher.problem)
+        proxy.blackhole = False
+        rig.wait_delivered()
+
+
+def test_a_stop_on_a_dead_link_is_bounded(broker: Broker, proxy: FaultProxy, tmp_path: Path) -> None:
+    """Promise 3: the farewell cannot arrive, and nobody waits for it for long."""
+    with publishing(make_config(tmp_path, proxy.port)) as rig:
+        rig.wait_connected()
+        proxy.blackhole = True
+        rig.append()
+        start = time.monotonic()
+        rig.publisher.stop(timeout_s=3.0)
+        assert time.monotonic() - start < 5.0
+        assert not rig.publisher._thread.is_alive()
+        assert rig.store.stats().pending == 1
 
 
 def test_a_wrong_password_is_told_and_mended_without_a_restart(
