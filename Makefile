@@ -15,12 +15,12 @@ test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that 
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/python -m pytest -m "not device and not training" $(PYTEST_ARGS)
 
-test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames (root, Debian; an hour the first time)
+test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times (root, Debian; two hours)
 	@scripts/setup test
 	@scripts/test-tools
 	@scripts/need systemd-nspawn systemd-container
 	@scripts/need mmdebstrap mmdebstrap
-	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 tests/device $(PYTEST_ARGS)
+	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 $(PYTEST_ARGS)
 
 screenshots: ## Take the pictures of the page in docs/figures anew
 	@scripts/setup test
