@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edge_agent.commands import Commands
+from tests.broker import Broker, Subscriber, wait_until
 from tests.publishing import Controls
 from tests.schemas import schema, validate
 
@@ -33,6 +38,28 @@ def test_every_field_is_documented(name: str) -> None:
 
 def test_every_command_is_documented() -> None:
     assert all(f"| `{name}` |" in MQTT for name in Commands(Controls(None)).names)  # type: ignore[arg-type]
+
+
+def test_the_archive_in_the_documentation_drops_duplicates(broker: Broker, tmp_path: Path) -> None:
+    source = re.search(r"```python\n(.*?)```", MQTT, re.S).group(1)  # type: ignore[union-attr]
+    source = source.replace('client.connect("127.0.0.1")', f'client.connect("127.0.0.1", {broker.port})')
+    process = subprocess.Popen([sys.executable, "-c", source], cwd=tmp_path, stderr=subprocess.PIPE)
+    try:
+        wait_until(lambda: "archive" in broker.log() and "SUBACK" in broker.log(), what="the archive subscribes")
+        with Subscriber(broker.port, "none") as sender:
+            for seq, topic in ((1, "emotions"), (1, "emotions/history"), (1, "emotions/history"), (2, "emotions")):
+                payload = json.dumps({"device": "hall", "session": "s", "seq": seq})
+                sender.client.publish(f"countenance/hall/{topic}", payload, qos=1)
+            wait_until(lambda: archived(tmp_path) == [("hall", "s", 1), ("hall", "s", 2)])
+    finally:
+        process.kill()
+        _, complaint = process.communicate()
+    assert complaint == b""
+
+
+def archived(folder: Path) -> list[tuple[str, str, int]]:
+    with closing(sqlite3.connect(folder / "windows.db")) as connection:
+        return connection.execute("SELECT device, session, seq FROM windows ORDER BY seq").fetchall()
 
 
 def test_promises_are_numbered_and_each_names_tests_that_exist() -> None:
