@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from edge_agent.config import Config
+from edge_agent.config import Config, MqttConfig, TlsConfig
 from edge_agent.errors import BrokerError
 from edge_agent.secrets import mqtt_password
 
@@ -92,11 +92,7 @@ class Connection:
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(MAX_IN_FLIGHT)
         client.will_set(will[0], will[1], qos=1, retain=True)
-        if config.mqtt.username is not None:
-            secret = mqtt_password(config.mqtt.password_file)
-            client.username_pw_set(config.mqtt.username, secret.get_secret_value() if secret else None)
-        if config.mqtt.tls.enabled:
-            client.tls_set_context(_tls_context(config))
+        authenticate(client, config.mqtt)
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
@@ -218,8 +214,21 @@ def _refusal(reason: ReasonCode) -> str:
     return f"the broker says: {name}{hints.get(name, '')}"
 
 
-def _tls_context(config: Config) -> ssl.SSLContext:
-    tls = config.mqtt.tls
+def authenticate(client: mqtt.Client, config: MqttConfig) -> None:
+    """Give a client user, password and TLS as configured, before it connects.
+
+    Raises:
+        BrokerError: a certificate cannot be read.
+        ConfigError: the password cannot be read.
+    """
+    if config.username is not None:
+        secret = mqtt_password(config.password_file)
+        client.username_pw_set(config.username, secret.get_secret_value() if secret else None)
+    if config.tls.enabled:
+        client.tls_set_context(_tls_context(config.tls))
+
+
+def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
         if tls.cert_file is not None:

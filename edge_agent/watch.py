@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.bars import Screen, bars
 from edge_agent.config import MqttConfig
+from edge_agent.connection import authenticate
 from edge_agent.errors import BrokerError
-from edge_agent.secrets import mqtt_password
 
 CONNECT_TIMEOUT_S = 10.0
 
@@ -64,7 +64,7 @@ def subscribe(config: MqttConfig, topic: str) -> Iterator[queue.Queue[Message]]:
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
     client.on_connect, client.on_message = on_connect, on_message
-    _authenticate(client, config)
+    authenticate(client, config)
     try:
         client.connect(config.host, config.port, config.keepalive_s)
     except OSError as error:
@@ -78,15 +78,6 @@ def subscribe(config: MqttConfig, topic: str) -> Iterator[queue.Queue[Message]]:
     finally:
         client.disconnect()
         client.loop_stop()
-
-
-def _authenticate(client: mqtt.Client, config: MqttConfig) -> None:
-    password = mqtt_password(config.password_file)
-    if config.username is not None:
-        client.username_pw_set(config.username, password.get_secret_value() if password else None)
-    if config.tls.enabled:
-        ca, cert, key = (str(p) if p else None for p in (config.tls.ca_file, config.tls.cert_file, config.tls.key_file))
-        client.tls_set(ca, cert, key)
 
 
 def _await_answer(answers: queue.Queue[str | None], config: MqttConfig) -> None:
