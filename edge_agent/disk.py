@@ -114,6 +114,7 @@ class Disk:
                 take_over(self.file, self.memory)
         except (*FAILURES, StoreError) as error:
             self.reason = f"{self._path}: {error}"
+            self._drop_unreadable_file()
             return
         self.memory.close()
         self.memory, self.reason = None, ""
@@ -134,12 +135,24 @@ class Disk:
             return False
 
     def _reopen(self) -> None:
+        """A file that was open stays so, since a full disk would not let it be opened again, and it can be read."""
         if self._guard is None:
             self._take_guard()
-        if self.file is not None:
+        if self.file is not None and not self._is_there():
             self.file.close()
             self.file = None
-        self.file = self._open_file()
+        if self.file is None:
+            self.file = self._open_file()
+
+    def _drop_unreadable_file(self) -> None:
+        """It is opened anew with the next attempt."""
+        try:
+            if self.file is not None:
+                self.file.bounds()
+        except FAILURES:
+            if self.file is not None:
+                self.file.close()
+            self.file = None
 
     def _take_guard(self) -> None:
         """One agent per file: two would give out the same numbers. The lock goes with the process."""

@@ -14,9 +14,6 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-STAGES = ("read", "detect", "track", "crop", "classify", "window")
-"""What a frame passes through, in order."""
-
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the histogram's buckets in seconds."""
 

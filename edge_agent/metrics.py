@@ -32,6 +32,8 @@ _COUNTERS = {
     "mqtt_connects": "Connections that the broker accepted",
     "mqtt_disconnects": "Connections that ended",
     "mqtt_refusals": "Connections that the broker did not accept",
+    "mqtt_thread_deaths": "Network threads that died and were replaced",
+    "mqtt_messages_dropped": "Messages from the broker beyond what can wait",
     "commands": "Commands that were answered",
 }
 

@@ -469,13 +469,17 @@ def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> Non
         assert "full" in store.reason or "disk I/O" in store.reason
         store.mark_delivered(before[:10] + full[:-20])
         assert numbers(store) == before[10:] + full[-20:]
-        ballast.unlink()
         clock.forward_s = 20
+        full.append(store.append(make_report(3)).seq)
+        assert store.in_memory, "an attempt to get back fails"
+        assert [s.seq for s in store.history()] == [*before, *full], "what is in the file can be read meanwhile"
+        ballast.unlink()
+        clock.forward_s = 40
         last = store.append(make_report(1)).seq
         assert not store.in_memory
         assert [s.seq for s in store.history()] == [*before, *full, last]
     with opened(config_for(small_disk), "s2") as store:
-        assert numbers(store) == [*before[10:], *full[-20:], last]
+        assert numbers(store) == [*before[10:], *full[-21:], last]
 
 
 def test_a_disk_that_turns_read_only_means_memory_and_is_recovered_from(small_disk: Path) -> None:
