@@ -31,9 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except CountenanceError as error:
-        from edge_agent.logs import complain
-
-        complain(f"edge-agent: {error}")
+        _complain(f"edge-agent: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         return 130
@@ -42,9 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 (the outermost boundary: it reports and ends)
-        traceback.print_exc()
-        print("edge-agent: this is a defect of the program; please report the lines above", file=sys.stderr)
+        _complain(f"{traceback.format_exc()}edge-agent: a defect of this program; please report the lines above")
         return 70
+
+
+def _complain(message: str) -> None:
+    from edge_agent.logs import complain
+
+    complain(message)
 
 
 def _parser() -> argparse.ArgumentParser:
