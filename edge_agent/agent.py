@@ -44,30 +44,34 @@ def run_agent(path: Path | None) -> int:
         0.
     """
     stop = threading.Event()
+    _stop_on_signals(stop)  # first of all, so that a stop while the model loads is a clean one, too
     while not stop.is_set():
         config = load_config(path)
         setup(config.log)
         agent = Agent(config, reload=lambda: load_config(path))
-        _on_signals(stop, agent)
+        _reload_on_signal(agent)
         if not agent.run(stop):
             break
         log.info("reloading")
     return 0
 
 
-def _on_signals(stop: threading.Event, agent: Agent) -> None:
+def _stop_on_signals(stop: threading.Event) -> None:
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         stop.set()
 
+    signal.signal(signal.SIGTERM, ask_to_stop)
+    signal.signal(signal.SIGINT, ask_to_stop)
+
+
+def _reload_on_signal(agent: Agent) -> None:
     def ask_to_reload(_number: int, _frame: FrameType | None) -> None:
         try:
             agent.reload()
         except CountenanceError as error:
             log.error("configuration not taken, the old one goes on: %s", error)
 
-    signal.signal(signal.SIGTERM, ask_to_stop)
-    signal.signal(signal.SIGINT, ask_to_stop)
     signal.signal(signal.SIGHUP, ask_to_reload)
 
 

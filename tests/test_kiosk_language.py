@@ -52,7 +52,6 @@ def test_every_state_has_a_word(tag: str):
 
 def test_the_page_says_in_english_what_log_and_doctor_say():
     assert ENGLISH["acknowledge"] == privacy.ACKNOWLEDGE_USE
-    assert ENGLISH["demo_note"] == privacy.FEWER_THAN_THREE
 
 
 def test_a_region_falls_back_to_its_language():
