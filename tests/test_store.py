@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -57,8 +57,9 @@ def test_a_window_comes_back_as_it_was(tmp_path: Path, people: int | None) -> No
 def test_a_suppressed_window_keeps_no_figure_in_the_file(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)) as store:
         store.append(make_report(1, people=None))
-    row = sqlite3.connect(tmp_path / "windows.sqlite").execute("SELECT faces, people, gated, shares FROM windows")
-    assert row.fetchall() == [(None, None, None, None)]
+    with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as file:
+        rows = file.execute("SELECT faces, people, gated, shares FROM windows").fetchall()
+    assert rows == [(None, None, None, None)]
 
 
 def test_numbers_ascend_by_one_and_over_restarts(tmp_path: Path) -> None:
@@ -114,10 +115,8 @@ def test_marks_are_written_with_a_window_once_a_minute(tmp_path: Path) -> None:
 
 
 def settled_on_disk(directory: Path) -> list[tuple[int, int]]:
-    with sqlite3.connect(directory / "windows.sqlite") as connection:
-        rows = connection.execute("SELECT first, last FROM settled").fetchall()
-    connection.close()
-    return rows
+    with closing(sqlite3.connect(directory / "windows.sqlite")) as file:
+        return file.execute("SELECT first, last FROM settled").fetchall()
 
 
 def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
@@ -349,9 +348,8 @@ def test_a_row_that_cannot_be_decoded_is_dropped_alone(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)) as store:
         for number in range(5):
             store.append(make_report(number))
-    with sqlite3.connect(tmp_path / "windows.sqlite") as connection:
-        connection.execute("UPDATE windows SET shares='[[1,' WHERE seq=3")
-    connection.close()
+    with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as file, file:
+        file.execute("UPDATE windows SET shares='[[1,' WHERE seq=3")
     with opened(config_for(tmp_path), "s2") as store:
         assert store.buckets(NOON, datetime.now(timezone.utc), 3600)
         assert numbers(store) == [1, 2, 4, 5]
