@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path)
     export.add_argument("--to", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
     export.add_argument(
-        "--default-head", choices=("fer2013", "ferplus"), default="fer2013", help="what a device publishes"
+        "--default-head", choices=("fer2013", "ferplus"), default="ferplus", help="what a device publishes"
     )
 
     evaluate = _command(

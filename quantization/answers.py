@@ -40,6 +40,15 @@ def ask_classifier(classifier: Classifier, images: NDArray[np.uint8]) -> Answers
     return {head: np.concatenate([part[head] for part in parts]) for head in parts[0]}
 
 
+def published(classifier: Classifier, images: NDArray[np.uint8]) -> Answers:
+    """What a device's top labels come from: calibrated logits by head, softmax of which are the posteriors."""
+    return {
+        name: logits / classifier.model.info.heads[name].temperature
+        + np.array(classifier.model.info.heads[name].bias, np.float32)
+        for name, logits in ask_classifier(classifier, images).items()
+    }
+
+
 def _ask_file(path: Path, images: NDArray[np.uint8], runtime: RuntimeChoice) -> Answers:
     try:
         content = path.read_bytes()

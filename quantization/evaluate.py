@@ -13,7 +13,7 @@ from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError, ModelError
 from edge_agent.model import load_model
 from edge_agent.runtime import RuntimeChoice
-from quantization.answers import Answers, ask, ask_classifier
+from quantization.answers import Answers, ask, published
 from quantization.calibration import cross_fitted
 from training.data import Faces, halves
 from training.metrics import accuracy, calibration_error, confusion, macro_f1
@@ -29,21 +29,23 @@ def labels_of(faces: Faces) -> dict[str, NDArray[np.int64]]:
 def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, split_seed: int, dump: Path | None, show: Print) -> None:
     """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's."""
     classifier = Classifier(load_model(path), runtime)
-    answers = ask_classifier(classifier, faces.images)
+    answers = published(classifier, faces.images)
     show(f"{path}, {classifier.runtime_name}, {len(faces)} images")
     for name, labels in labels_of(faces).items():
         known = labels >= 0
         if not known.any():
             show(f"  {name}: no votes in the data")
             continue
-        figures = _figures(answers[name][known], labels[known], split_seed)
+        place = np.cumsum(known) - 1  # of an image among those with a label
+        parts = [place[part[known[part]]] for part in halves(faces.labels, split_seed)]
+        figures = _figures(answers[name][known], labels[known], (parts[0], parts[1]))
         show(f"  {name:8} " + "  ".join(f"{key} {value:.4f}" for key, value in figures.items()))
     if dump is not None:
         write_top_labels(dump, answers)
 
 
 def compare(first: Path, second: Path, faces: Faces, runtime: RuntimeChoice, show: Print) -> None:
-    """Show how often two .tflite files agree and how right each is; raises ModelError where they share no head."""
+    """Show how often two .tflite files agree, before calibration; raises ModelError where they share no head."""
     answers = {path: ask(path, faces.images, runtime) for path in (first, second)}
     heads = [head for head in answers[first] if head in answers[second]]
     if not heads:
@@ -58,9 +60,10 @@ def compare(first: Path, second: Path, faces: Faces, runtime: RuntimeChoice, sho
 
 
 def agreement(path: Path, faces: Faces, show: Print) -> None:
-    """Show how often the two runtimes give the same top label of one model."""
+    """Show how often a device publishes the same top label with the one and the other runtime."""
     runtimes: tuple[RuntimeChoice, RuntimeChoice] = ("litert", "tflite")
-    tops = [{h: a.argmax(1) for h, a in ask(path, faces.images, runtime).items()} for runtime in runtimes]
+    classifiers = [Classifier(load_model(path), runtime) for runtime in runtimes]
+    tops = [{h: a.argmax(1) for h, a in published(c, faces.images).items()} for c in classifiers]
     for head in tops[0]:
         differ = int((tops[0][head] != tops[1][head]).sum())
         show(f"{head:8} same top label in both {1 - differ / len(faces):.4f} ({differ} of {len(faces)} differ)")
@@ -87,8 +90,10 @@ def compare_top_labels(first: Path, second: Path, show: Print) -> None:
         show(f"{head:8} {differ} of {len(tables[0])} top labels differ")
 
 
-def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64], split_seed: int) -> dict[str, float]:
-    crossed = cross_fitted(logits, labels, halves(labels, split_seed))
+def _figures(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], parts: tuple[NDArray[np.int64], NDArray[np.int64]]
+) -> dict[str, float]:
+    crossed = cross_fitted(logits, labels, parts)
     counts = confusion(labels, logits.argmax(1), logits.shape[1])
     return {
         "accuracy": accuracy(counts),

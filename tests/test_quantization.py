@@ -98,7 +98,8 @@ def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
     dump = tmp_path / "top.csv"
     evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", 1, dump, shown.append)
     assert [line.split()[0] for line in shown[1:]] == ["fer2013", "ferplus"]
-    top = ask(MODELS / "emotion.tflite", faces.images)["fer2013"].argmax(1)
+    classifier = Classifier(load_model(), labels="fer2013")
+    top = classifier.classify(faces.images[..., None]).probabilities.argmax(1)
     column = dump.read_text().splitlines()[0].split(",").index("fer2013")
     assert [int(line.split(",")[column]) for line in dump.read_text().splitlines()[1:]] == top.tolist()
 

@@ -32,7 +32,7 @@ def _fit(options: argparse.Namespace) -> None:
     source = find_source(options.data, options.votes)
     from training.train import fit  # after the arguments are known to be right: it imports Keras
 
-    fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher)
+    fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher, options.begin_with)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("recipe", help="a YAML file, or the name of one in training/recipes (base, tiny)")
     fit.add_argument("--run", type=Path, help="the run's folder (default: runs/NAME_OF_THE_RECIPE)")
     fit.add_argument("--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs")
+    fit.add_argument(
+        "--from", dest="begin_with", type=Path, metavar="RUN", help="begin with this finished run's weights"
+    )
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")
     _add_data(fit)

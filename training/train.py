@@ -32,8 +32,10 @@ log = logging.getLogger(__name__)
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless")
 
 
-def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path]) -> keras.Model:
+def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path], begin_with: Path | None = None) -> keras.Model:
     """Train, or go on where the run folder's checkpoint ends; returns the averaged model, saved as ``model.keras``.
+
+    ``begin_with`` names a finished run whose weights a new run starts with, instead of random ones.
 
     Raises InputError where the folder holds another recipe's run, or the data is bad.
     """
@@ -43,8 +45,10 @@ def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path]) -> kera
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
     state = run / "checkpoint.npz"
+    if begin_with is not None:
+        _copy_weights(begin_with, model)
     history = checkpoint.restore(state, model) if state.is_file() else []
-    _describe(run, recipe, source, division, model, teachers)
+    _describe(run, recipe, source, division, model, teachers, begin_with)
     soft = teach(teachers, division.training, recipe.distillation.temperature, run) if teachers else None
     log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
     if len(history) < recipe.epochs:
@@ -80,6 +84,16 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
     loss = distilled(recipe.distillation) if taught else soft_cross_entropy
     model.compile(optimizer, loss=dict.fromkeys(HEADS, loss), loss_weights=recipe.head_weights)
     return model
+
+
+def _copy_weights(run: Path, model: keras.Model) -> None:
+    path = run / "model.keras"
+    if not path.is_file():
+        raise InputError(f"{path}: no model to begin with")
+    weights = keras.saving.load_model(path, compile=False).get_weights()
+    if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
+        raise InputError(f"{path}: is another network than the recipe's")
+    model.set_weights(weights)
 
 
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
@@ -162,7 +176,13 @@ def _same_recipe(path: Path, recipe: Recipe) -> None:
 
 
 def _describe(
-    run: Path, recipe: Recipe, source: Source, division: Division, model: keras.Model, teachers: list[Path]
+    run: Path,
+    recipe: Recipe,
+    source: Source,
+    division: Division,
+    model: keras.Model,
+    teachers: list[Path],
+    begin_with: Path | None,
 ) -> None:
     """Write ``run.json``: all that somebody needs to know to make the run again."""
     facts = {
@@ -172,6 +192,7 @@ def _describe(
         "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
         "dropped_from_training": division.dropped,
         "teachers": [str(teacher) for teacher in teachers],
+        "begun_with": None if begin_with is None else json.loads((begin_with / "run.json").read_text()),
         "parameters": int(model.count_params()),
         "multiply_adds": multiply_adds(model),
         "versions": {"python": platform.python_version(), "keras_backend": keras.backend.backend(), **_versions()},
