@@ -12,7 +12,6 @@ from typing import Any
 from edge_agent.config import Config
 from edge_agent.topics import Topics, topics_of
 
-SUPPORT_URL = "https://pypi.org/project/countenance/"
 
 _AVAILABLE = "{{ 'online' if value_json.state == 'online' else 'offline' }}"
 _PAUSED = "{{ {true: 'ON', false: 'OFF'}.get(value_json.paused) }}"
@@ -48,7 +47,7 @@ def discovery_payload(
         component["unique_id"] = f"countenance_{config.device.id}_{key}"
     return {
         "dev": _device(config, info),
-        "o": {"name": "countenance", "sw": info["version"], "url": SUPPORT_URL},
+        "o": {"name": "countenance", "sw": info["version"]},
         "availability": [{"topic": topics.status, "value_template": _AVAILABLE}],
         "qos": 1,
         "cmps": components,
