@@ -12,7 +12,6 @@ from typing import Any
 from edge_agent.config import Config
 from edge_agent.topics import Topics, topics_of
 
-
 _AVAILABLE = "{{ 'online' if value_json.state == 'online' else 'offline' }}"
 _PAUSED = "{{ {true: 'ON', false: 'OFF'}.get(value_json.paused) }}"
 
