@@ -17,6 +17,7 @@ _MOST_STEPS = 50
 _FLAT = 1e-9
 _RIDGE = 1e-9
 _ROUNDING = 1e-12
+_HOTTEST = 100.0
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Calibration:
 def fit(logits: Logits, labels: Labels) -> Calibration:
     """The scaling of least cross-entropy on logits (n, classes) and labels (n,): Newton's method, halving bad steps.
 
-    The problem is convex in 1/T and b, so that the minimum is the only one. Raises ValueError where the logits say
-    nothing of the labels, or the contrary.
+    The problem is convex in 1/T and b, so that the minimum is the only one. T is 100 at most: where logits say nothing
+    of the labels, or the contrary, little but the prior is left.
     """
     n, classes = logits.shape
     # What each parameter (1/T, then b) adds to each class's scaled logit, shape (n, classes, 1 + classes).
@@ -44,15 +45,14 @@ def fit(logits: Logits, labels: Labels) -> Calibration:
     parameters = np.concatenate([[1.0], np.zeros(classes)])
     loss, slope, curvature = _cross_entropy(features, labels, parameters)
     for _ in range(_MOST_STEPS):
+        if np.abs(slope).max() < _FLAT:
+            break
         step = np.linalg.solve(curvature, slope)
+        step[0] = min(step[0], parameters[0] - 1 / _HOTTEST)
         while (tried := _cross_entropy(features, labels, parameters - step))[0] > loss + _ROUNDING:
             step /= 2
         parameters = parameters - step
         loss, slope, curvature = tried
-        if np.abs(slope).max() < _FLAT:
-            break
-    if parameters[0] <= 0:
-        raise ValueError("the logits tell nothing of the labels; were they made from the same rows?")
     return Calibration(float(1 / parameters[0]), tuple((parameters[1:] - parameters[1:].mean()).tolist()))
 
 

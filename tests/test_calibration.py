@@ -62,3 +62,9 @@ def test_a_rare_class_and_flat_logits_do_not_stop_it() -> None:
     scaling = fit(0.01 * rng.normal(0, 1, (1000, 3)) + 0.02 * np.eye(3)[labels], labels)
     assert scaling.temperature < 0.1
     assert np.isfinite(scaling.bias).all()
+
+
+def test_logits_that_say_the_contrary_leave_little_but_the_prior() -> None:
+    labels = np.array([0] * 600 + [1] * 300)
+    scaling = fit(-5 * np.eye(2)[labels], labels)
+    assert scaling.temperature == pytest.approx(100)
