@@ -46,7 +46,7 @@ PAGE = Path("docs/shares.md")
 def main() -> None:
     """Measure, print, and write where asked."""
     options = _options()
-    classifier, limits = Classifier(load_model(options.model)), FacesConfig()
+    classifier, limits = Classifier(load_model(options.model), labels="fer2013"), FacesConfig()
     half = divide(load(find_source(options.data)), SPLIT_SEED).selection
     rows = [measure(name, treat, half, classifier, limits) for name, treat in treatments()]
     yunet = DetectorConfig(kind="yunet", path=options.data / "face_detection_yunet_2023mar.onnx")

@@ -34,15 +34,17 @@ class Settings:
 
     correct_from_people: int = 5
     """Below this many people a correction does not beat the plain average."""
-    prior_people: float = 20.0
+    prior_people: float = 10.0
     """Weight of the Dirichlet prior of step 1, in people."""
     em_steps: int = 15
     """The working point need not be the optimum; more steps change no figure."""
     moderate_shift: float = 20.0
     """Concentration of the middle hypothesis, Dirichlet(moderate_shift x prior)."""
-    odds: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    odds: tuple[float, float, float] = (3.0, 1.0, 2.0)
     """Weights of the hypotheses before anything was seen: any mix, moderate shift, none."""
-    reference_doubt: float = 2.0
+    label_trust: float = 0.25
+    """How much of a reference face's class is its label, 0 to 1; the rest is its posterior, as EM would have it."""
+    reference_doubt: float = 1.5
     """Factor on the sampling variance of the reference faces: those who are read now were not drawn from them."""
     interval_sds: float = 1.75
     """Half a 90 % interval in standard deviations; 1.645 if all of this were exactly normal."""
@@ -181,9 +183,10 @@ class _Response:
         if len(counts) != len(prior) or (counts == 0).any():
             raise ValueError(f"every class needs reference faces, but they number {counts.tolist()}")
         self._ratios = reference.posteriors / prior
-        self._labels = reference.labels
-        self._counts = counts.astype(np.float64)
-        self._average = (np.eye(len(prior))[reference.labels] / counts).T
+        labels = np.eye(len(prior))[reference.labels]
+        members = settings.label_trust * labels + (1.0 - settings.label_trust) * reference.posteriors
+        self._counts = members.sum(axis=0)
+        self._average = (members / self._counts).T
 
     def at(self, shares: Array, people: int) -> tuple[Array, Array]:
         """Answer and noise when faces are re-read with ``shares``.
@@ -195,7 +198,7 @@ class _Response:
         answers = _reread(self._ratios, shares)
         mean = (self._average @ answers).T
         share_of_noise = shares / people + self._doubt * shares**2 / self._counts
-        weighted = answers * (share_of_noise / self._counts)[self._labels, None]
+        weighted = answers * (share_of_noise @ self._average)[:, None]
         return mean, weighted.T @ answers - (mean * share_of_noise) @ mean.T
 
 
