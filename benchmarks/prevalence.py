@@ -206,8 +206,8 @@ def table(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"Mean absolute error per class, in points. {facts['machine']}, {facts['runtime']}, model {facts['model']}, "
-        f"head {facts['labels']} ({100 * facts['accuracy_selection']:.1f} % right on this half), {facts['windows']} windows "
-        f"a row, seed {facts['seed']}; 200 people take {facts['ms_for_200_people']} ms. Disgust has "
+        f"head {facts['labels']} ({100 * facts['accuracy_selection']:.1f} % right on this half), {facts['windows']} "
+        f"windows a row, seed {facts['seed']}; 200 people take {facts['ms_for_200_people']} ms. Disgust has "
         f"{facts['faces']['disgust']} images in this half and fear {facts['faces']['fear']}: with so few, their "
         "part of every figure is shaky.",
     ]
