@@ -220,11 +220,12 @@ def table(result: dict[str, Any]) -> str:
 def tune(reference: Faces, windows: int) -> None:
     """Print what each setting would give; the calibration half is split in two again, both ways, five times."""
     grid: dict[str, list[object]] = {
-        "odds": [(1, 1, 1), (2, 1, 1), (4, 1, 1), (3, 2, 1), (3, 1, 2), (1, 2, 1)],
+        "odds": [(3, 1, 2), (1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 2, 1)],
         "prior_people": [3.0, 30.0],
-        "reference_doubt": [1.0, 3.0],
+        "label_trust": [0.0, 0.5, 1.0],
+        "reference_doubt": [1.0, 2.0],
         "moderate_shift": [10.0, 40.0],
-        "interval_sds": [1.75, 1.9],
+        "interval_sds": [1.645, 1.9],
         "correct_from_people": [1],
     }
     folds = list(itertools.chain.from_iterable(_folds(reference, seed) for seed in range(5)))
