@@ -68,6 +68,11 @@ class Conversation:
         self._status_sent_s, self._status_paused = 0.0, False
         self._greet()
 
+    @property
+    def greeted(self) -> bool:
+        """Whether the broker has all that we said of ourselves so far."""
+        return not self._told
+
     def turn(self, now_s: float, history: bool) -> float:
         """Do everything that there is to do now, with or without the backlog; seconds until there may be more."""
         self._take_acknowledged()

@@ -100,7 +100,7 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has accepted us and the link stands, as far as anyone knows."""
+        """Whether the broker has our birth and hears us for commands, and the link stands, as far as anyone knows."""
         connection = self._connection
         return connection is not None and connection.ready and not connection.ended
 
@@ -129,7 +129,6 @@ class Publisher:
             connection.open()
             self._await_connack(connection)
             if connection.ready and not connection.ended:
-                self._connection = connection
                 self._converse(connection)
         finally:
             self._connection = None
@@ -157,6 +156,8 @@ class Publisher:
             self._wake.clear()
             now_s = time.monotonic()
             delay_s = conversation.turn(now_s, history=self._stop_by_s is None)
+            if conversation.greeted:
+                self._connection = connection
             if not connection.alive and not connection.ended:
                 self._health.count("mqtt_thread_deaths")
                 connection.fail("the network thread died")

@@ -100,12 +100,12 @@ def test_without_pubacks_nothing_counts_as_delivered(
 ) -> None:
     """Promise 4: publish() returned success, the broker has it, but the PUBACK is lost."""
     monkeypatch.setattr(outbox, "ACK_S", 2.0)
-    proxy.drop_pubacks = True
     with (
         Subscriber(broker.port, "countenance/hall/#") as subscriber,
         publishing(make_config(tmp_path, proxy.port)) as rig,
     ):
         rig.wait_connected()
+        proxy.drop_pubacks = True
         rig.append()
         subscriber.wait_for("/emotions")
         assert rig.store.stats().pending == 1

@@ -44,7 +44,9 @@ def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, 
                 agent.process.send_signal(signal.SIGKILL)
                 agent.process.wait()
             taken |= stored(database)
+        earlier = {message.json["session"] for message in subscriber.of("/status")}
         with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
+            wait_until(lambda: online(subscriber) - earlier, 60, "the last agent is online")
             wait_until(lambda: taken <= everything(subscriber), 60, "every stored window is seen")
             assert agent.stop() == 0
         taken |= stored(database)
@@ -58,6 +60,10 @@ def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, 
             first = list(dict.fromkeys(seq for own, seq in topic if own == session))
             assert first == sorted(first)
     assert "defect" not in agent.log
+
+
+def online(subscriber: Subscriber) -> set[str]:
+    return {m.json["session"] for m in subscriber.of("/status") if m.json["state"] == "online"}
 
 
 def everything(subscriber: Subscriber) -> set[Key]:

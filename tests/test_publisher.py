@@ -69,6 +69,7 @@ def test_a_lost_link_leaves_the_will_and_is_corrected_by_the_next_birth(broker: 
         publishing(make_config(tmp_path, broker.port)) as rig,
     ):
         rig.wait_connected()
+        subscriber.wait_for("/status")
         connection = rig.publisher._connection
         assert connection is not None
         link = connection._client.socket()

@@ -37,7 +37,7 @@ class StoreMachine(RuleBasedStateMachine):
         path = self.folder / "data" / "windows.sqlite"
         return open_store(StoreConfig(path=path, max_rows=MAX_ROWS), f"s{self.lives}", "m", self.clock)
 
-    @rule(count=st.integers(1, 40), which=st.integers(0, 3))
+    @rule(count=st.integers(1, 25), which=st.integers(0, 3))
     def append(self, count: int, which: int) -> None:
         for _ in range(count):
             before = set(self.pending())
@@ -98,5 +98,5 @@ class StoreMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
 
 
-StoreMachine.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+StoreMachine.TestCase.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
 TestStoreMachine = StoreMachine.TestCase
