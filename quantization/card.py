@@ -98,12 +98,14 @@ def _training(infos: list[ModelInfo]) -> str:
         dropped = ", ".join(
             f"{count} {reason.replace('_', ' ')}" for reason, count in run["dropped_from_training"].items()
         )
-        note = f" Note: {run['note']}." if "note" in run else ""
+        before = run.get("begun_with") or {}
+        begun = f", begun with a run of `{before['recipe']}`" if before else ""
+        notes = "".join(f" Note on `{r['recipe']}`: {r['note']}." for r in (before, run) if "note" in r)
         lines.append(
-            f"- `{info.name}`: recipe `{run['recipe']}`, seed {run['seed']}, {run['epochs']} epochs{taught}; "
+            f"- `{info.name}`: recipe `{run['recipe']}`, seed {run['seed']}, {run['epochs']} epochs{begun}{taught}; "
             f"{run['images']['training']} training images (dropped: {dropped}); keras {run['versions']['keras']}, "
             f"TensorFlow {conversion['tensorflow']}; int8 ranges from {conversion['representative_images']} images; "
-            f"exported {info.provenance['exported']}.{note}"
+            f"exported {info.provenance['exported']}.{notes}"
         )
     hashes = infos[0].provenance["training"]["data_sha256"]
     lines += [f"- data: `{name}`, sha256 `{digest}`" for name, digest in hashes.items()]
