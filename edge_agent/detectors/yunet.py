@@ -14,8 +14,9 @@ from edge_agent.types import Box, Face
 
 NMS_THRESHOLD = 0.3
 MAX_FACES = 5000
-MIN_SIDE = 16
-"""A strip narrower than this holds no face, and OpenCV answers it with boxes at infinity."""
+MIN_SIDE = 64
+"""Smaller pictures are filled up to this. At 32 pixels and below the coarsest of the network's three grids is a single
+cell wide, and OpenCV 4.11 then answers at times, from one run to the next, with sure faces at infinity."""
 
 
 class YunetDetector:
@@ -42,11 +43,21 @@ class YunetDetector:
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """See :class:`edge_agent.detectors.Detector`."""
         small, factor = shrink(image, self._longer_side)
-        if min(small.shape[:2]) < MIN_SIDE:
-            return []
+        small = _filled_up(small)
         self._net.setInputSize((small.shape[1], small.shape[0]))
         _, rows = self._net.detect(small)  # (n, 15): box, five landmarks, score
-        return [] if rows is None else [_face(row, factor) for row in rows.astype(float)]
+        return [] if rows is None else [_face(row, factor) for row in rows.astype(float) if np.isfinite(row).all()]
+
+
+def _filled_up(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With black to the right and below, so that boxes stay where they are."""
+    import cv2
+
+    height, width = image.shape[:2]
+    below, right = max(0, MIN_SIDE - height), max(0, MIN_SIDE - width)
+    if not (below or right):
+        return image
+    return np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
 
 
 def _face(row: NDArray[np.float64], factor: float) -> Face:
