@@ -81,8 +81,8 @@ class LatestFrame:
             self._slot = None
             self._changed.notify_all()
 
-    def stop(self, timeout_s: float = 5.0) -> None:
-        """End the thread and give the camera back."""
+    def stop(self, timeout_s: float = 1.0) -> None:
+        """End the thread and give the camera back; one that hangs is not waited for any longer."""
         with self._changed:
             self._stop.set()
             self._changed.notify_all()

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -170,6 +171,20 @@ def test_an_absent_camera_is_waited_for(tmp_path):
         wait_until(lambda: "camera running" in agent.log, 30)
         stream.stop()
         assert agent.stop() == 0
+
+
+def test_a_camera_that_never_answers_does_not_delay_the_farewell(broker, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        path = configure(tmp_path, camera={"backend": "opencv", "source": url}, mqtt={"port": broker.port})
+        with Subscriber(broker.port, "countenance/#") as subscriber, run(path) as agent:
+            subscriber.wait_for("/status", 1, 30)
+            time.sleep(1.0)
+            asked_s = time.monotonic()
+            agent.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: subscriber.of("/status")[-1].json["state"] == "stopped", 5, "stopped within 5 s")
+            assert agent.process.wait(10) == 0
+            assert time.monotonic() - asked_s < 8
 
 
 def broken_model(folder: Path, how: str) -> Path:
