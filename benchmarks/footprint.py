@@ -3,7 +3,7 @@
     python -m benchmarks.footprint [--write]
 
 The agent runs as users run it: a replay at 15 frames a second, YuNet where it is to be had, a broker that is not there.
-Peak memory is the kernel's ``VmHWM`` of the process after a minute; ready is the time from the start of the process to
+Peak memory is the kernel's ``VmHWM`` of the process after 12 s (``--seconds``); ready is the time from its start to
 the line that says so.
 """
 
@@ -31,7 +31,7 @@ def main() -> None:
     """Measure both runtimes, print the table, and put it into README.md with ``--write``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seconds", type=float, default=12.0)
     args = parser.parse_args()
     lines = ["| `edge-agent run`, headless | peak memory | ready after |", "|---|---|---|"]
     with tempfile.TemporaryDirectory() as folder:

@@ -30,7 +30,7 @@ PEER_PACKAGES = (
     "tqdm",
 )  # fmt: skip
 """What ``fer`` imports with its MTCNN off; its other requirements (PyTorch, moviepy) are not used then."""
-ROUNDS = 5
+ROUNDS = 3
 CONTESTANTS = {"countenance, litert": "litert", "countenance, tflite-runtime": "tflite", "fer 25.10": "fer"}
 
 
