@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+import struct
+import subprocess
 import sys
 import threading
 import time
@@ -23,6 +26,9 @@ from tests.broker import free_port, wait_until
 from tests.faces import write_astronaut
 from tests.mjpeg import MjpegCamera
 from tests.programs import require
+
+CAPTURES_AND_STREAMS = struct.pack("16s 32s 32s 3I 12x", b"uvcvideo", b"Camera", b"usb", 0x60C00, 0x84200001, 0x4200001)
+"""What VIDIOC_QUERYCAP answers of a USB camera."""
 
 
 @pytest.fixture
@@ -299,3 +305,47 @@ def test_a_real_camera_gives_frames():
         assert camera.read().ndim == 3
     finally:
         camera.close()
+
+
+@pytest.mark.parametrize(
+    ("injected", "reason"),
+    [
+        ((), "captures nothing"),
+        (("-e", "inject=openat:error=EBUSY"), "is busy; see which program uses it with: fuser -v"),
+        # The first and the third question (OpenCV's, ours) are answered as by a camera, the one between fails.
+        (
+            ("-e", f"inject=ioctl:retval=0:poke_exit=@arg3={CAPTURES_AND_STREAMS.hex()}:when=1+2"),
+            "is busy; see which program uses it with: fuser -v",
+        ),
+    ],
+)
+def test_a_v4l2_node_that_is_busy_or_no_camera_says_so(injected: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    """Where there is no camera to be busy, strace gives the kernel's answers in its place."""
+    strace = require("strace", "strace")
+    node = tmp_path / "video9"
+    try:
+        os.mknod(node, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("making a device node needs root")
+    script = (
+        "import sys; from edge_agent.cameras.opencv import frames; from edge_agent.config import CameraConfig; "
+        "next(frames(CameraConfig(backend='opencv', source=sys.argv[1])))"
+    )
+    command = [
+        strace,
+        "-f",
+        "-qq",
+        "-o",
+        str(tmp_path / "trace"),
+        "-P",
+        str(node),
+        "-e",
+        "trace=openat,ioctl",
+        *injected,
+    ]
+    said = subprocess.run(
+        [*command, sys.executable, "-c", script, str(node)], capture_output=True, text=True, timeout=60
+    )
+    if "Operation not permitted" in said.stderr:
+        pytest.skip("strace may not trace here (ptrace is forbidden)")
+    assert f"CameraError: opencv camera {node}: {node} {reason}" in said.stderr

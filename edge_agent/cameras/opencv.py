@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +14,12 @@ from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError
 from edge_agent.redaction import redact
+
+# From linux/videodev2.h: struct v4l2_capability and flags of its capabilities and device_caps.
+_CAPABILITY = struct.Struct("16s 32s 32s I I I 12x")
+_QUERYCAP = 0x80000000 | _CAPABILITY.size << 16 | ord("V") << 8
+_CAPTURES = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_CAPTURE_MPLANE
+_HAS_OWN = 0x80000000  # V4L2_CAP_DEVICE_CAPS
 
 URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -55,7 +64,28 @@ def _why_not(source: str | int, is_url: bool) -> str:
         return "cannot open the stream; check address, user and password with: ffplay URL"
     if not os.access(str(source), os.R_OK | os.W_OK):
         return f"no permission for {source}; add the user to the group 'video'"
-    return f"{source} is busy or no capture device; see who uses it with: fuser -v {source}"
+    if not _can_capture(str(source)):
+        return (
+            f"{source} captures nothing (some cameras have a second node, for metadata); see: v4l2-ctl --list-devices"
+        )
+    return f"{source} is busy; see which program uses it with: fuser -v {source}"
+
+
+def _can_capture(node: str) -> bool:
+    """Whether the node says that it captures video; V4L2 lets everyone ask, also while another program streams."""
+    try:
+        descriptor = os.open(node, os.O_RDWR | os.O_NONBLOCK)
+    except OSError as error:
+        # Some drivers let only one program in.
+        return error.errno == errno.EBUSY
+    try:
+        answer = fcntl.ioctl(descriptor, _QUERYCAP, bytes(_CAPABILITY.size))
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    *_, of_all_nodes, of_this_node = _CAPABILITY.unpack(answer)
+    return bool((of_this_node if of_all_nodes & _HAS_OWN else of_all_nodes) & _CAPTURES)
 
 
 def _ask_for(capture: object, config: CameraConfig) -> None:
