@@ -35,7 +35,7 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
         export_saved(run, saved)
         write_atomically(run / FLOAT, _converter(saved).convert())
         chosen = representative(training, seed)
-        content: bytes = int8_converter(saved, training.images[chosen]).convert()
+        content = quantized(saved, training.images[chosen])
     write_atomically(run / INT8, content)
     facts = {
         "outputs": _output_numbers(content),
@@ -49,32 +49,70 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
 
 
 def export_saved(run: Path, folder: str) -> None:
-    """The run's model, its scaling folded, in TensorFlow's own format; a batch is one image, a size that never changes.
+    """The run's model, folded, in TensorFlow's own format; a batch is one image, a size that never changes.
 
     Raises InputError where the run has no model yet.
     """
     import keras
 
-    from quantization.folding import fold_scaling
+    from quantization.folding import fold_pooling, fold_scaling
 
     path = run / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model; run: python -m training fit")
-    loaded = fold_scaling(keras.saving.load_model(path, compile=False))
+    loaded = fold_pooling(fold_scaling(keras.saving.load_model(path, compile=False)))
     signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
     loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
 
 
-def int8_converter(saved: str, images: NDArray[np.uint8]) -> Any:
-    """A converter to full int8, ranges set by the images (n, side, side)."""
+def quantized(saved: str, images: NDArray[np.uint8], verify: bool = False) -> bytes:
+    """The full-int8 file, ranges set by the images (n, side, side).
+
+    With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger.
+    """
     import tensorflow as tf
+    from tensorflow.lite.python.convert import mlir_quantize
 
     converter = _converter(saved)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.representative_dataset = lambda: as_inputs(images)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return converter
+    converter._experimental_calibrate_only = True
+    content: bytes = mlir_quantize(
+        narrow_branches(converter.convert()),
+        fully_quantize=not verify,
+        input_data_type=tf.float32 if verify else tf.int8,
+        output_data_type=tf.float32 if verify else tf.int8,
+        enable_numeric_verify=verify,
+        disable_per_channel_for_dense_layers=True,
+    )
+    return content
+
+
+def narrow_branches(calibrated: bytes) -> bytes:
+    """A calibrated model with no residual branch's range wider than [-6, 6], which changes no answer.
+
+    ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to [-6, 6], and int8 cuts by itself. Branches reach
+    +-16, so this makes their steps up to three times finer, and with them what two runtimes make of one model differ.
+    """
+    from tensorflow.lite.python.schema_py_generated import ActivationFunctionType, BuiltinOptions
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
+    graph = model.subgraphs[0]
+    bounded = {
+        tensor
+        for operator in graph.operators
+        if getattr(operator.builtinOptions, "fusedActivationFunction", None) == ActivationFunctionType.RELU6
+        for tensor in operator.outputs
+    }
+    for operator in graph.operators:
+        if operator.builtinOptionsType == BuiltinOptions.AddOptions and bounded.issuperset(operator.outputs):
+            branches = [graph.tensors[tensor] for tensor in operator.inputs if tensor not in bounded]
+            if len(branches) == 1:
+                span = branches[0].quantization
+                span.min, span.max = [max(float(span.min[0]), -6.0)], [min(float(span.max[0]), 6.0)]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def representative(training: Faces, seed: int) -> NDArray[np.int64]:

@@ -15,6 +15,7 @@ import pytest
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
 from edge_agent.model import MODELS, load_model
+from edge_agent.runtime import open_interpreter
 from quantization import evaluate
 from quantization.answers import ask
 from quantization.card import write_card
@@ -155,6 +156,24 @@ def test_folding_the_scaling_away_changes_no_answer() -> None:
 
 @pytest.mark.training
 @pytest.mark.filterwarnings(KERAS_NOISE)
+def test_folding_the_pooling_away_changes_no_answer() -> None:
+    keras = pytest.importorskip("keras", reason="needs the train extra")
+    from quantization.folding import fold_pooling
+    from training.model import build
+    from training.recipe import Network
+
+    keras.utils.set_random_seed(3)
+    model = build(Network(widths=(8, 16), blocks=(1, 1)))
+    images = np.random.default_rng(0).integers(0, 256, (4, 48, 48, 1)).astype(np.float32)
+    folded = fold_pooling(model)
+    assert not any(isinstance(layer, keras.layers.GlobalAveragePooling2D) for layer in folded.layers)
+    before, after = model.predict(images, verbose=0), folded.predict(images, verbose=0)
+    for head, logits in before.items():
+        np.testing.assert_allclose(after[head], logits, atol=1e-4)
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings(KERAS_NOISE)
 @pytest.mark.timeout(600)
 def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Path) -> None:
     keras = pytest.importorskip("keras", reason="needs the train extra")
@@ -163,7 +182,10 @@ def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Pat
     from training.recipe import Network
 
     keras.utils.set_random_seed(1)
-    build(Network(widths=(8, 16), blocks=(1, 1))).save(tmp_path / "model.keras")
+    model = build(Network(widths=(8, 16), blocks=(1, 1)))
+    norm = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)][2]
+    norm.gamma.assign(10 * norm.gamma)  # a branch that goes far beyond the 6 that its block can use
+    model.save(tmp_path / "model.keras")
     data = write_csv(tmp_path, training=140, public=14)
     command = [sys.executable, "-m", "quantization", "convert", str(tmp_path), "--data", str(data)]
     subprocess.run(command, check=True, capture_output=True, env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"})
@@ -173,3 +195,6 @@ def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Pat
     for head, logits in exact.items():
         spread = logits.max() - logits.min()
         assert np.abs(rounded[head] - logits).max() < 0.08 * spread
+    _, interpreter = open_interpreter((tmp_path / "int8.tflite").read_bytes())
+    steps = [tensor["quantization"][0] for tensor in interpreter.get_tensor_details()]
+    assert pytest.approx(12 / 255) in steps, "the branch is cut to [-6, 6]"
