@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,17 +78,25 @@ def write_top_labels(path: Path, answers: Answers) -> None:
         writer.writerows(zip(*(logits.argmax(1) for logits in answers.values()), strict=True))
 
 
+def read_top_labels(text: str) -> dict[str, list[str]]:
+    """What :func:`write_top_labels` wrote: the top label of every image, by head."""
+    rows = list(csv.DictReader(io.StringIO(text.strip())))
+    return {head: [row[head] for row in rows] for head in rows[0]}
+
+
+def count_differences(first: dict[str, list[str]], second: dict[str, list[str]]) -> dict[str, int]:
+    """In how many images the top labels differ, by head."""
+    return {head: sum(a != b for a, b in zip(first[head], second[head], strict=True)) for head in first}
+
+
 def compare_top_labels(first: Path, second: Path, show: Print) -> None:
     """Show in how many rows two dumps differ, head by head; raises InputError where they are of different data."""
-    tables = []
-    for path in (first, second):
-        with path.open(newline="", encoding="ascii") as file:
-            tables.append(list(csv.DictReader(file)))
-    if len(tables[0]) != len(tables[1]):
-        raise InputError(f"{first} and {second} are of different data: {len(tables[0])} rows against {len(tables[1])}")
-    for head in tables[0][0]:
-        differ = sum(a[head] != b[head] for a, b in zip(*tables, strict=True))
-        show(f"{head:8} {differ} of {len(tables[0])} top labels differ")
+    tables = [read_top_labels(path.read_text(encoding="ascii")) for path in (first, second)]
+    heads, (rows, others) = list(tables[0]), (len(next(iter(table.values()))) for table in tables)
+    if rows != others or heads != list(tables[1]):
+        raise InputError(f"{first} and {second} are of different data: {rows} rows against {others}")
+    for head, differ in count_differences(tables[0], tables[1]).items():
+        show(f"{head:8} {differ} of {rows} top labels differ")
 
 
 def _figures(

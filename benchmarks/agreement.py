@@ -1,0 +1,123 @@
+"""In how many images of PublicTest the top label depends on the runtime, or on the processor.
+
+Each model answers all of PublicTest in tflite-runtime and in ai-edge-litert, here and in emulated 64-bit ARM systems
+(Debian 12 and 13, made as tests/device/test_arm.py does: root, x86-64). Answers are calibrated, as published.
+
+    python -m benchmarks.agreement --data ../shared/data --write   # the table of docs/training.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.machine import describe_machine
+from benchmarks.written import write_between
+from edge_agent.model import MODELS
+from quantization.evaluate import count_differences, read_top_labels
+from tests.device.arm import Emulated, emulate_aarch64
+from tests.device.trees import PYTHON, ROOT, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+
+SYSTEMS = {"tflite": ("bookworm", "3.11"), "litert": ("trixie", "3.13")}
+"""Runtime to the Debian release, and its Python, whose package depends on it."""
+PAGE = ROOT / "docs" / "training.md"
+RESULT = Path(__file__).parent / "results" / "agreement.json"
+DUMP = "/tmp/answers.csv"  # noqa: S108 (in the emulated system's own tmpfs)
+EVALUATE = f"""
+import sys; sys.path.insert(0, "/sources")
+from quantization.__main__ import main
+code = main(sys.argv[1:])
+print(open("{DUMP}").read())
+sys.exit(code)
+"""
+TABLE = (
+    "| model | head | tflite-runtime against litert on x86-64 | tflite-runtime on ARM against x86-64 | "
+    "litert on ARM against x86-64 |\n|---|---|---|---|---|"
+)
+
+Labels = dict[str, list[str]]
+
+
+def here(model: Path, runtime: str, data: Path) -> Labels:
+    """Top labels by head."""
+    with tempfile.TemporaryDirectory() as folder:
+        answers = Path(folder) / "answers.csv"
+        command = ["evaluate", "--model", str(model), "--runtime", runtime, "--data", str(data), "--dump", str(answers)]
+        subprocess.run([sys.executable, "-m", "quantization", *command], check=True, stdout=subprocess.DEVNULL)
+        return read_top_labels(answers.read_text(encoding="ascii"))
+
+
+def on_arm(models: list[Path], runtime: str, data: Path) -> Iterator[Labels]:
+    """The same for each model on the emulated system that uses the runtime."""
+    release, python = SYSTEMS[runtime]
+    emulate_aarch64()
+    tree = debian_tree(release, "arm64", PYTHON)
+    with tempfile.TemporaryDirectory() as name:
+        work = Path(name)
+        build_wheel(stage_sources(work / "sources"), work)
+        (wheel,) = work.glob("*.whl")
+        wheels = wheelhouse(python, "aarch64", wheel, "demo")
+        site = site_packages(python, "aarch64", wheels, "demo", work / "site")
+        machine = Emulated(tree, [(site, "/site"), (ROOT, "/sources"), (data.resolve(), "/data")])
+        for model in models:
+            path = f"/sources/{model.relative_to(ROOT)}"
+            command = ("evaluate", "--model", path, "--runtime", runtime, "--data", "/data", "--dump", DUMP)
+            said = machine.python("-c", EVALUATE, *command, timeout_s=3600)
+            yield read_top_labels(said[said.index("fer2013,ferplus") :])
+
+
+def describe(differences: dict[str, dict[str, dict[str, int]]], images: int, machine: str) -> str:
+    """The table; ``differences`` by model, head and comparison."""
+    rows = [
+        f"| `{model}` | {head} | "
+        + " | ".join(f"{n} ({100 - 100 * n / images:.2f} % alike)" for n in counts.values())
+        + " |"
+        for model, heads in differences.items()
+        for head, counts in heads.items()
+    ]
+    return "\n".join(
+        [
+            TABLE,
+            *rows,
+            "",
+            f"Top labels that differ, of {images:,} ({machine}; ARM emulated; `python -m benchmarks.agreement`).",
+        ]
+    )
+
+
+def main() -> None:
+    """Ask everywhere, print, and with ``--write`` put the table into the documentation."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--write", action="store_true", help="update the result file and docs/training.md")
+    options = parser.parse_args()
+    models = sorted(MODELS.glob("*.tflite"))
+    x86 = {runtime: [here(model, runtime, options.data) for model in models] for runtime in SYSTEMS}
+    arm = {runtime: list(on_arm(models, runtime, options.data)) for runtime in SYSTEMS}
+    pairs = {
+        "runtimes": (x86["tflite"], x86["litert"]),
+        "tflite": (arm["tflite"], x86["tflite"]),
+        "litert": (arm["litert"], x86["litert"]),
+    }
+    differences = {
+        model.stem: {
+            head: {name: count_differences(a[i], b[i])[head] for name, (a, b) in pairs.items()}
+            for head in x86["litert"][i]
+        }
+        for i, model in enumerate(models)
+    }
+    images = len(next(iter(x86["litert"][0].values())))
+    text = describe(differences, images, describe_machine())
+    print(text)
+    if options.write:
+        RESULT.write_text(json.dumps({"images": images, "differences": differences}, indent=2) + "\n", encoding="utf-8")
+        write_between(PAGE, "agreement", text)
+
+
+if __name__ == "__main__":
+    main()
