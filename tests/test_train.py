@@ -130,6 +130,17 @@ def test_shipped_networks_keep_their_promise_of_size(name: str, parameters: floa
     assert model.multiply_adds(built) <= multiply_adds
 
 
+def test_a_run_in_bfloat16_leaves_a_float32_model(data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(yaml.safe_dump(yaml.safe_load(recipe_file.read_text()) | {"precision": "mixed_bfloat16"}))
+    run = tmp_path / "run"
+    command = [*fit_command(recipe, data, run), "--epochs", "1"]
+    subprocess.run(command, check=True, env=environment(), capture_output=True)
+    model = keras.saving.load_model(run / "model.keras", compile=False)
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert np.isfinite(model.predict(np.zeros((1, 48, 48, 1), np.float32), verbose=0)["ferplus"]).all()
+
+
 def test_a_student_learns_from_a_teacher(finished: Path, data: Path, recipe_file: Path, tmp_path: Path) -> None:
     """The teacher's answers are computed once, kept, and sum to 1; the student's run goes through."""
     run = tmp_path / "student"

@@ -12,13 +12,24 @@ HEADS = ("fer2013", "ferplus")
 """One head answers as FER-2013's labels do, the other as FER+'s voters do; on 37 % of the images they differ."""
 
 
-def build(network: Network) -> keras.Model:
-    """Grey images (n, 48, 48, 1), 0 to 255, to logits (n, 7) of each head.
+def build(network: Network, precision: str = "float32") -> keras.Model:
+    """Grey images (n, 48, 48, 1), 0 to 255, to logits (n, 7) of each head, both float32.
 
     ReLU6 bounds activations and there is no swish and no squeeze-and-excite: those break post-training int8.
+    ``precision`` is what the layers between compute in; their weights are float32 either way.
     """
-    images = keras.Input((SIDE, SIDE, 1), name="images")
-    x = layers.Rescaling(1 / 127.5, offset=-1)(images)  # in the graph, so that no caller can get it wrong
+    outside = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return _build(network)
+    finally:
+        keras.config.set_dtype_policy(outside)
+
+
+def _build(network: Network) -> keras.Model:
+    images = keras.Input((SIDE, SIDE, 1), name="images", dtype="float32")
+    # In the graph, so that no caller can get it wrong.
+    x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32")(images)
     x = _convolution(x, network.widths[0], 3, network.stem_stride)
     x = layers.ReLU(6)(x)
     for stage, (width, blocks) in enumerate(zip(network.widths, network.blocks, strict=True)):
@@ -26,7 +37,7 @@ def build(network: Network) -> keras.Model:
             x = _residual(x, width, stride=2 if stage and not block else 1)
     x = layers.GlobalAveragePooling2D()(x)  # (n, widths[-1])
     x = layers.Dropout(network.dropout)(x)
-    return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head)(x) for head in HEADS})
+    return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS})
 
 
 def multiply_adds(model: keras.Model) -> int:

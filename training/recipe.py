@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,6 +65,8 @@ class Recipe(_Strict):
     """Splits PublicTest into a selection and a calibration half; the same for all runs, so that they compare."""
     network: Network
     augmentation: Augmentation
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    """What activations are computed in; the saved model is float32 either way."""
     epochs: int = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)
     """First share of the epochs, over which the learning rate rises; after it falls to 0 along half a cosine."""

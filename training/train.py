@@ -58,13 +58,17 @@ def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path], begin_w
             epochs=recipe.epochs,
             shuffle=False,  # Batches shuffles
             verbose=0,
-            callbacks=[_EndOfEpoch(division, run, history), _tensorboard(run), _Progress(recipe.epochs)],
+            callbacks=[
+                _EndOfEpoch(division, run, history, build(recipe.network)),
+                _tensorboard(run),
+                _Progress(recipe.epochs),
+            ],
         )
     return keras.saving.load_model(run / "model.keras", compile=False)
 
 
 def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
-    model = build(recipe.network)
+    model = build(recipe.network, recipe.precision)
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=recipe.learning_rate / 100,
         warmup_target=recipe.learning_rate,
@@ -99,9 +103,10 @@ def _copy_weights(run: Path, model: keras.Model) -> None:
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
-    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]]) -> None:
+    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], kept: keras.Model) -> None:
+        """``kept`` is the float32 twin that is scored and saved, whatever precision the training has."""
         super().__init__()
-        self._division, self._run, self._history = division, run, history
+        self._division, self._run, self._history, self._kept = division, run, history, kept
         self._began = datetime.now(timezone.utc)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -110,10 +115,11 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
         with averaged(self.model, self._division.training.images):
-            logs.update(score(self.model, self._division.selection))
-            temporary = self._run / "model.new.keras"
-            self.model.save(temporary, include_optimizer=False)
-            temporary.replace(self._run / "model.keras")
+            self._kept.set_weights(self.model.get_weights())
+        logs.update(score(self._kept, self._division.selection))
+        temporary = self._run / "model.new.keras"
+        self._kept.save(temporary)
+        temporary.replace(self._run / "model.keras")
         seconds = (datetime.now(timezone.utc) - self._began).total_seconds()
         row = {"epoch": epoch + 1, "seconds": round(seconds, 1)} | {k: round(float(v), 5) for k, v in logs.items()}
         self._history.append(row)
