@@ -94,15 +94,13 @@ def _training(infos: list[ModelInfo]) -> str:
     lines = []
     for info in infos:
         run, conversion = info.provenance["training"], info.provenance["conversion"]
-        taught = f", distilled from {', '.join(run['teachers'])}" if run["teachers"] else ""
         dropped = ", ".join(
             f"{count} {reason.replace('_', ' ')}" for reason, count in run["dropped_from_training"].items()
         )
-        before = run.get("begun_with") or {}
-        begun = f", begun with a run of `{before['recipe']}`" if before else ""
-        notes = "".join(f" Note on `{r['recipe']}`: {r['note']}." for r in (before, run) if "note" in r)
+        descents = _descents(run)
+        notes = "".join(f" Note on `{r['recipe']}`: {r['note']}." for r in descents if "note" in r)
         lines.append(
-            f"- `{info.name}`: recipe `{run['recipe']}`, seed {run['seed']}, {run['epochs']} epochs{begun}{taught}; "
+            f"- `{info.name}`: {', then '.join(_descent(r) for r in descents)}; "
             f"{run['images']['training']} training images (dropped: {dropped}); keras {run['versions']['keras']}, "
             f"TensorFlow {conversion['tensorflow']}; int8 ranges from {conversion['representative_images']} images; "
             f"exported {info.provenance['exported']}.{notes}"
@@ -110,6 +108,18 @@ def _training(infos: list[ModelInfo]) -> str:
     hashes = infos[0].provenance["training"]["data_sha256"]
     lines += [f"- data: `{name}`, sha256 `{digest}`" for name, digest in hashes.items()]
     return "\n".join(lines)
+
+
+def _descents(run: dict[str, Any]) -> list[dict[str, Any]]:
+    """The runs that the weights went through, the first one first."""
+    before = run.get("begun_with")
+    return [*(_descents(before) if before else ()), run]
+
+
+def _descent(run: dict[str, Any]) -> str:
+    epochs = f", {run['epochs']} epochs" if "epochs" in run else ""
+    taught = f", distilled from {' and '.join(run['teachers'])}" if run["teachers"] else ""
+    return f"recipe `{run['recipe']}` (seed {run['seed']}{epochs}{taught})"
 
 
 def _calibration(info: ModelInfo) -> str:

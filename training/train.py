@@ -194,6 +194,7 @@ def _describe(
     facts = {
         "recipe": recipe.name,
         "seed": recipe.seed,
+        "epochs": recipe.epochs,
         "data_sha256": source.hashes(),
         "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
         "dropped_from_training": division.dropped,
