@@ -1,7 +1,8 @@
 """Which window goes to the broker next, and which have arrived: one :class:`Outbox` per connection.
 
 A window is told live when it closed while this connection stood and is still fresh; every other one goes to the
-history topic, oldest first and no faster than the rate. Only a PUBACK settles a window.
+history topic, oldest first and no faster than the rate. Only a PUBACK settles a window. An access list may allow one of
+the two topics and not the other, so a refusal on one holds up that one alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAX_IN_FLIGHT = 20
 ACK_S = 20.0
 """A PUBACK that takes longer means that the link or the broker is broken."""
 REFUSED_S = 60.0
-"""Pause after the broker refused a window."""
+"""Pause of a topic after the broker refused a window on it."""
 
 Publish = Callable[[str, bytes], int]
 
@@ -61,7 +62,7 @@ class Outbox:
         self._in_flight: dict[int, _InFlight] = {}
         self._tokens = 1.0
         self._filled_s = time.monotonic()
-        self._held_until_s = 0.0
+        self._live_held_until_s = self._history_held_until_s = 0.0
 
     def acknowledge(self, pubacks: list[tuple[int, str]]) -> None:
         """Settle the windows whose PUBACKs came; a refused one is sent again later. Other numbers are ignored."""
@@ -80,8 +81,6 @@ class Outbox:
 
     def send(self, now_s: float, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
-        if now_s < self._held_until_s:
-            return self._held_until_s - now_s
         self._send_live(now_s)
         return self._send_history(now_s) if history else float("inf")
 
@@ -96,9 +95,11 @@ class Outbox:
         return oldest is not None and now_s - oldest.sent_s > ACK_S
 
     def _send_live(self, now_s: float) -> None:
+        """What cannot go live now is left to history, also while the broker refuses the live topic."""
         for window in self._store.pending(after=self._live_after):
             self._live_after = window.seq
-            if self._is_fresh(window, now_s) and len(self._in_flight) < 2 * MAX_IN_FLIGHT:
+            room = now_s >= self._live_held_until_s and len(self._in_flight) < 2 * MAX_IN_FLIGHT
+            if room and self._is_fresh(window, now_s):
                 self._send(window, True, now_s)
 
     def _is_fresh(self, window: StoredWindow, now_s: float) -> bool:
@@ -108,6 +109,8 @@ class Outbox:
     def _send_history(self, now_s: float) -> float:
         self._tokens = min(MAX_IN_FLIGHT, self._tokens + (now_s - self._filled_s) * self._rate_hz)
         self._filled_s = now_s
+        if now_s < self._history_held_until_s:
+            return self._history_held_until_s - now_s
         while True:
             self._fill_backlog()
             if not self._backlog or len(self._in_flight) >= MAX_IN_FLIGHT:
@@ -135,10 +138,14 @@ class Outbox:
 
     def _refused(self, window: _InFlight, refusal: str) -> None:
         log.error(
-            "the broker refused window %d: %s; its access list or quota must allow %s; trying again in %d s",
+            "the broker refused window %d: %s; its access list or quota must allow %s; trying that again in %d s",
             window.seq, refusal, self._topics.live if window.live else self._topics.history, REFUSED_S,
         )  # fmt: skip
         self._health.count("windows_refused")
-        self._held_until_s = time.monotonic() + REFUSED_S
+        held_until_s = time.monotonic() + REFUSED_S
+        if window.live:
+            self._live_held_until_s = held_until_s
+        else:
+            self._history_held_until_s = held_until_s
         self._history_after = 0
         self._backlog.clear()

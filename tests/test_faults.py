@@ -139,6 +139,48 @@ def test_a_window_that_the_broker_refuses_is_told_and_sent_again(
         rig.wait_delivered()
 
 
+def broker_that_allows(directory: Path, *topics: str) -> Broker:
+    """A broker whose access list lets a device write its status and these topics, and everyone read everything."""
+    require_mosquitto()
+    acl = directory / "acl"
+    acl.write_text("topic read #\n" + "".join(f"topic write countenance/hall/{name}\n" for name in ("status", *topics)))
+    acl.chmod(0o644)
+    return Broker(directory / "broker", f"allow_anonymous true\nacl_file {acl}")
+
+
+def test_a_refused_history_topic_does_not_hold_up_live_windows(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Promise 9, with an access list that forgets the history topic; the pause after a refusal is a minute."""
+    broker = broker_that_allows(tmp_path, "emotions")
+    with publishing(make_config(tmp_path, broker.port)) as rig:
+        rig.append(1)
+        with broker, Subscriber(broker.port, "countenance/hall/#") as subscriber:
+            rig.wait_connected()
+            wait_until(lambda: "must allow countenance/hall/emotions/history" in caplog.text, 5, "the refusal is told")
+            for number in range(2, 5):
+                rig.append(number)
+            subscriber.wait_for("/emotions", 3, timeout_s=5)
+            wait_until(lambda: rig.store.stats().pending == 1, 5, "PUBACKs of all but the refused window")
+
+
+def test_windows_that_may_not_go_live_follow_as_history(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Promise 4, with an access list that allows the history topic alone; the pause after a refusal is a minute."""
+    broker = broker_that_allows(tmp_path, "emotions/history")
+    with (
+        broker,
+        Subscriber(broker.port, "countenance/hall/#") as subscriber,
+        publishing(make_config(tmp_path, broker.port)) as rig,
+    ):
+        rig.wait_connected()
+        rig.append(1)
+        wait_until(lambda: "refused window 1" in caplog.text, what="the refusal is told")
+        rig.append(2)
+        subscriber.wait_for("/history", 2, timeout_s=5)
+        rig.wait_delivered(5)
+    assert keys(subscriber, "/history") == [("s1", 1), ("s1", 2)]
+
+
 def test_nothing_is_sent_before_a_late_connack(broker: Broker, proxy: FaultProxy, tmp_path: Path) -> None:
     """Promise 5: the broker takes its time."""
     proxy.connack_delay_s = 3.0
