@@ -124,6 +124,21 @@ def test_gstreamer_gives_frames_of_any_width(width):
         camera.close()
 
 
+def test_a_pipeline_that_prints_shifts_no_frame():
+    """As Jetson's camera source does; here one that dumps each picture, in hexadecimal, on standard output."""
+    require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
+    picture = "videotestsrc pattern=red is-live=true ! video/x-raw,format=BGR,width=64,height=48"
+    source = f"{picture} ! tee name=copy copy. ! queue ! fakesink dump=true copy. ! queue"
+    camera = open_camera(CameraConfig(backend="gstreamer", source=source, width_px=64, height_px=48, fps=20))
+    try:
+        for _ in range(10):
+            image = camera.read()
+            assert (image[:, :, 2] > 200).all()
+            assert (image[:, :, 0] < 60).all()
+    finally:
+        camera.close()
+
+
 def test_gstreamer_says_what_is_wrong_with_a_pipeline():
     require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
     camera = open_camera(CameraConfig(backend="gstreamer", source="nosuchelement"))

@@ -14,6 +14,11 @@ from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, MissingPackageError
 
 PROGRAM = "gst-launch-1.0"
+# Elements print: nvarguscamerasrc tells its sensor modes on standard output, and one line among the frames would shift
+# all that follow. So the frames get the pipe under another number, and what is printed goes nowhere: on standard
+# error it would hide GStreamer's own last line, which says why a pipeline ended.
+FRAMES_FD = 3
+_FRAMES_APART = ["sh", "-c", f'exec "$@" {FRAMES_FD}>&1 >/dev/null', "sh"]
 
 
 def open_gstreamer(config: CameraConfig) -> ChildCamera:
@@ -42,4 +47,4 @@ def _command(config: CameraConfig) -> list[str]:
         pace = Fraction(config.fps).limit_denominator(1000)
         elements += ["!", "videorate", "drop-only=true"]  # a pace is a limit: frames are left out, never doubled
         caps += f",framerate=[0/1,{pace.numerator}/{pace.denominator}]"
-    return [PROGRAM, "-q", *elements, "!", caps, "!", "fdsink", "fd=1"]
+    return [*_FRAMES_APART, PROGRAM, "-q", *elements, "!", caps, "!", "fdsink", f"fd={FRAMES_FD}"]
