@@ -298,17 +298,26 @@ def test_this_environment_has_no_conflict() -> None:
     assert "numpy" in check.detail
 
 
-@pytest.mark.parametrize(
-    ("installed", "word"),
-    [
-        ({"opencv-python": "4.11.0", "opencv-python-headless": "4.11.0"}, "overwrite each other"),
-        ({"tflite-runtime": "2.14.0", "numpy": "2.0.1"}, "tflite-runtime dies with numpy 2.0.1"),
-    ],
-)
-def test_a_known_conflict_is_found(installed: dict[str, str], word: str) -> None:
-    (check,) = packages.examine(config_of(), installed.get)
+def test_tflite_runtime_beside_numpy_2_is_a_conflict() -> None:
+    (check,) = packages.examine(config_of(), {"tflite-runtime": "2.14.0", "numpy": "2.0.1"}.get)
     assert check.status is Status.FAILED
-    assert word in check.detail
+    assert "tflite-runtime dies with numpy 2.0.1" in check.detail
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_two_opencv_overwrite_each_other_in_one_folder_only(
+    apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment that sees the system's packages may have another one there."""
+    for name in ("opencv_python", "opencv_python_headless"):
+        site = tmp_path / (name if apart else "site-packages")
+        info = site / f"{name}-4.11.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name.replace('_', '-')}\nVersion: 4.11.0\n")
+        monkeypatch.syspath_prepend(site)
+    (check,) = packages.examine(config_of())
+    assert check.status is (Status.OK if apart else Status.FAILED), check
+    assert ("overwrite each other" in check.detail) is not apart
 
 
 def test_litert_beside_tflite_runtime_and_numpy_2_is_no_conflict() -> None:

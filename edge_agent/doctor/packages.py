@@ -16,6 +16,7 @@ OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "o
 
 APT_PACKAGES = Path("/usr/lib/python3/dist-packages")
 
+OPENCV_KEPT = "opencv-python-headless"
 VersionOf = Callable[[str], str | None]
 """Package name to its version, None when it is not installed."""
 
@@ -30,7 +31,7 @@ def installed_version(package: str) -> str | None:
 
 def examine(config: Config, version_of: VersionOf = installed_version) -> Iterable[Check]:
     """Report each conflict, or one line that there is none."""
-    found = [*_opencv(version_of), *_numpy(version_of), *_picamera2(config, version_of), *_kiosk(config)]
+    found = [*_opencv(), *_numpy(version_of), *_picamera2(config, version_of), *_kiosk(config)]
     if found:
         yield from found
         return
@@ -40,13 +41,20 @@ def examine(config: Config, version_of: VersionOf = installed_version) -> Iterab
     yield ok("packages", f"countenance {__version__} on Python {python} with {listed}")
 
 
-def _opencv(version_of: VersionOf) -> Iterator[Check]:
-    """All four install into the one folder ``cv2`` and overwrite each other there."""
-    present = [name for name in OPENCV if version_of(name)]
-    if len(present) > 1:
-        others = " ".join(name for name in present if name != "opencv-python-headless")
-        fix = f"pip uninstall -y {others} && pip install --force-reinstall --no-deps opencv-python-headless"
-        yield failed("packages", f"{' and '.join(present)} overwrite each other", fix)
+def _opencv() -> Iterator[Check]:
+    """All four install into the one folder ``cv2`` of their site-packages and overwrite each other there.
+
+    In two site-packages, those of an environment and those of the system that it sees, they do not meet.
+    """
+    present: dict[Path, list[str]] = {}
+    for name in OPENCV:
+        for folder in {Path(str(found.locate_file(""))) for found in metadata.distributions(name=name)}:
+            present.setdefault(folder, []).append(name)
+    for folder, names in present.items():
+        if len(names) > 1:
+            others = " ".join(name for name in names if name != OPENCV_KEPT)
+            fix = f"pip uninstall -y {others} && pip install --force-reinstall --no-deps {OPENCV_KEPT}"
+            yield failed("packages", f"{' and '.join(names)} overwrite each other in {folder}", fix)
 
 
 def _numpy(version_of: VersionOf) -> Iterator[Check]:
