@@ -67,7 +67,7 @@ def test_the_whole_frame_is_one_face():
 
 def test_auto_takes_haar_and_says_so_until_yunet_is_fetched(caplog):
     assert load_detector(config("auto")).kind == "haar"
-    assert "edge-agent fetch-detector" in caplog.text
+    assert "sudo edge-agent fetch-detector --to /var/lib/countenance" in caplog.text, "where the service looks"
     fetch_yunet(None, shared(YUNET))
     assert load_detector(config("auto")).kind == "yunet"
 

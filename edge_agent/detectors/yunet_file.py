@@ -19,6 +19,8 @@ FILE_NAME = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 URL = f"https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/{FILE_NAME}"
 FETCH = "edge-agent fetch-detector"
+FETCH_FOR_SERVICE = f"sudo {FETCH} --to {STATE_DIR}"
+"""The one place where both the service and a person's own commands look."""
 TIMEOUT_S = 30.0
 CHUNK = 1 << 14
 
