@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from edge_agent.errors import CountenanceError
 from edge_agent.message import response_payload
+from edge_agent.redaction import redact
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ class Controls(Protocol):
     """What commands act upon; the agent implements it. Every method returns at once and is thread-safe."""
 
     def pause(self) -> None:
-        """Stop looking: no frame is read until :meth:`resume`, across restarts."""
+        """Stop looking: no frame is read until :meth:`resume`, across restarts where the store is on a disk."""
 
     def resume(self) -> None:
         """Look again."""
@@ -86,7 +87,7 @@ class Commands:
             data = self._actions[name](request)
         except (_RefusedError, CountenanceError) as error:
             log.warning("command %r refused: %s", name[:64], error)
-            return response_payload(name[:64], transaction, error=str(error))
+            return response_payload(name[:64], transaction, error=redact(str(error)))
         except Exception:
             log.exception("defect in command %s", name)
             return response_payload(name, transaction, error="a defect of the agent; its log has the details")

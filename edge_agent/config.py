@@ -62,6 +62,16 @@ class DeviceConfig(_Section):
     name: Annotated[str, Field(min_length=1, max_length=64)] = "Countenance"
 
 
+Region = tuple[Fraction, Fraction, Fraction, Fraction]
+
+
+def _inside(region: Region) -> Region:
+    x, y, width, height = region
+    if width <= 0 or height <= 0 or x + width > 1.0 + 1e-9 or y + height > 1.0 + 1e-9:
+        raise ValueError("must be [x, y, width, height] in fractions, inside the picture, e.g. [0.25, 0, 0.5, 1]")
+    return region
+
+
 class CameraConfig(_Section):
     """Where pictures come from and how they are turned before anyone looks at them."""
 
@@ -73,18 +83,9 @@ class CameraConfig(_Section):
     loop: bool = True
     rotate_deg: Literal[0, 90, 180, 270] = 0
     mirror: bool = False
-    region: tuple[Fraction, Fraction, Fraction, Fraction] = (0.0, 0.0, 1.0, 1.0)
+    region: Annotated[Region, AfterValidator(_inside)] = (0.0, 0.0, 1.0, 1.0)
     stall_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
     reopen_max_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
-
-    @model_validator(mode="after")
-    def _region_is_inside(self) -> CameraConfig:
-        x, y, width, height = self.region
-        if width <= 0 or height <= 0 or x + width > 1.0 + 1e-9 or y + height > 1.0 + 1e-9:
-            raise ValueError(
-                "region is [x, y, width, height] in fractions and lies inside the picture, e.g. [0.25, 0, 0.5, 1]"
-            )
-        return self
 
 
 class DetectorConfig(_Section):

@@ -9,6 +9,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from edge_agent.redaction import redact
+
 MAX_SHOWN = 80
 SECRET_WORDS = ("password", "secret", "token")
 
@@ -97,5 +99,5 @@ def _value_at(values: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = redact(repr(value))  # before it is cut: half a camera's address does not look like one any more
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

@@ -122,6 +122,8 @@ def test_an_unknown_command_is_answered_with_the_known_ones() -> None:
 
 def test_a_refusal_of_the_agent_is_told_and_a_defect_is_hidden() -> None:
     assert ask("reload", fault=ConfigError("window.seconds: wrong"))[0]["error"] == "window.seconds: wrong"
+    answer = ask("reload", fault=ConfigError("camera.source: 'rtsp://admin:hunter2@camera/s' is wrong"))[0]
+    assert "hunter2" not in answer["error"], "a password in a camera's address"
     answer = ask("reload", fault=RuntimeError("secret detail"))[0]
     assert (answer["status"], "secret" in answer["error"]) == ("error", False)
 

@@ -70,7 +70,7 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("device: {id: 'a/b'}", "level of MQTT topics"),
         ("device: {id: ''}", "level of MQTT topics"),
         ("mqtt: {topic_prefix: 'a/#'}", "MQTT topic levels"),
-        ("camera: {region: [0.5, 0, 0.6, 1]}", "lies inside the picture"),
+        ("camera: {region: [0.5, 0, 0.6, 1]}", "inside the picture"),
         ("camera: {source: [1]}", "camera.source: [1]"),
         ("mqtt: {tls: {cert_file: a.pem}}", "belong together"),
         ("window: {seconds: .nan}", "finite"),
@@ -107,6 +107,14 @@ def test_a_password_in_the_file_is_refused_without_being_repeated(tmp_path):
         load_config(write(tmp_path, "mqtt: {password: hunter2}\n"), {})
     assert "never stands in the configuration" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_cameras_password_is_hidden_in_errors_however_long_the_value_is(tmp_path):
+    address = "rtsp://admin:" + "hunter2" * 20 + "@camera/s"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, f"camera: {{fps: -1, source: ['{address}'], region: [0.5, 0, 1, 1]}}\n"), {})
+    assert "hunter2" not in str(caught.value)
+    assert all(f"camera.{key}: " in str(caught.value) for key in ("fps", "source", "region")), "all at once"
 
 
 def test_the_password_comes_from_a_file_then_credentials_then_the_environment(tmp_path):
