@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,9 @@ from edge_agent.window import Window
 
 Observe = Callable[[str, float], None]
 
+KEPT_TIMINGS = 4096
+"""Timings of a window that are kept at most, the newest."""
+
 
 class Pipeline:
     """The stages that look at pixels, in their order; after :meth:`process` returns, none of them is kept.
@@ -27,7 +31,8 @@ class Pipeline:
         detector: finds the faces.
         classifier: reads them.
         window: gathers what was read.
-        observe: told the name and the duration in seconds of every stage.
+        observe: told the name and the duration in seconds of every stage. How long all after the detector takes, and
+            how often it happens at all, tells how many faces there are: it hears of them when a window is published.
         limits: which faces are good enough.
     """
 
@@ -46,11 +51,13 @@ class Pipeline:
         self._limits = limits
         self._framing = FRAMINGS[detector.kind]
         self._tracker = Tracker()
+        self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
 
     def process(self, frame: Frame) -> int:
         """Read the faces of one frame into the window; returns how many counted."""
-        with self._timed("detect"):
-            faces = self._detector.detect(frame.image)
+        started_s = time.perf_counter()
+        faces = self._detector.detect(frame.image)
+        self._observe("detect", time.perf_counter() - started_s)
         with self._timed("track"):
             tracked = self._tracker.update(faces, frame.captured_monotonic_s)
         with self._timed("crop"):
@@ -66,8 +73,16 @@ class Pipeline:
         return len(kept)
 
     def forget(self) -> None:
-        """Drop all tracks, as a pause does."""
-        self._tracker = Tracker()
+        """Drop all tracks, and the timings of an open window, as a pause does."""
+        self._tracker.forget()
+        self.tell_timings(published=False)
+
+    def tell_timings(self, published: bool) -> None:
+        """At the end of a window: pass its timings on, or drop them where its people are withheld."""
+        if published:
+            for stage, seconds in self._timings:
+                self._observe(stage, seconds)
+        self._timings.clear()
 
     def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> tuple[list[TrackedFace], list[float]]:
         """The faces that are good enough, and how much each says; the others are counted by reason."""
@@ -85,4 +100,4 @@ class Pipeline:
     def _timed(self, stage: str) -> Iterator[None]:
         started_s = time.perf_counter()
         yield
-        self._observe(stage, time.perf_counter() - started_s)
+        self._timings.append((stage, time.perf_counter() - started_s))

@@ -113,6 +113,10 @@ class Tracker:
                 tracks[column] = self._begin(state, now_s)
         return [TrackedFace(face, tracks[i].person, tracks[i].lineage) for i, face in enumerate(faces)]
 
+    def forget(self) -> None:
+        """Drop all tracks; ids go on, so that nobody new gets the id of somebody forgotten."""
+        self._tracks, self._ended = [], []
+
     def _advance(self, at_s: float) -> float:
         """Learn the frame interval and end the tracks that have not been seen for too long."""
         if self._last_s is not None:

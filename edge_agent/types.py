@@ -124,6 +124,6 @@ class WindowReport:
     shares: Shares | None
     """None when nobody was seen or the window is suppressed."""
     gated: Mapping[str, int] | None = field(default_factory=dict)
-    """Faces left out by reason (``small``, ``blurred``, ``turned``); None when suppressed."""
+    """Faces left out by reason (``small``, ``blurred``, ``turned``); None when there are no shares."""
     rolling: RollingShares | None = None
     """The rolling estimate, where ``window.rolling_s`` is set."""

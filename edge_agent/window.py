@@ -113,6 +113,10 @@ class Window:
         """Whether the window has lasted its time."""
         return now_monotonic_s - self._start_s >= self._config.seconds
 
+    def has_begun(self, now_monotonic_s: float) -> bool:
+        """Whether the window is longer than nothing, to the millisecond that reports are rounded to."""
+        return now_monotonic_s - self._start_s >= 0.001
+
     def close(self, now_monotonic_s: float) -> WindowReport:
         """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
         window_s = max(now_monotonic_s - self._start_s, 0.0)
@@ -129,7 +133,8 @@ class Window:
             people=None if suppressed else len(counted),
             suppressed=suppressed,
             shares=self._estimator.estimate(_rows(published)) if published else None,
-            gated=None if suppressed else dict(self._gated),
+            # Without anyone counted they might be all of one person, who is turned away.
+            gated=dict(self._gated) if published else None,
             rolling=self._roll(published, now_monotonic_s),
         )
         self.restart(now_monotonic_s)

@@ -299,6 +299,9 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
     assert figures_in(json.loads(answers["/api/history"])) == []
     assert figures_in(list(csv.DictReader(answers["/api/windows.csv"].splitlines()))) == []
     assert "countenance_share_percent{" not in answers["/metrics"]
+    # How often faces were read would be one person's time before the camera.
+    assert 'countenance_stage_seconds_count{stage="detect"}' in answers["/metrics"]
+    assert not re.search(r'stage_seconds_\w+\{[^}]*stage="(track|crop|classify|window)"', answers["/metrics"])
 
 
 WAYS_OUT = ("/api/current", "/api/history", "/api/windows.csv", "/metrics")

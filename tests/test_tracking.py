@@ -81,6 +81,15 @@ def test_a_camera_that_was_away_brings_new_people():
     assert len(set(ids["a"])) == 2
 
 
+def test_ids_go_on_after_everybody_was_forgotten():
+    """Whoever comes after a pause must not pass for somebody from before it."""
+    tracker = Tracker()
+    (before,) = tracker.update([face_at(100)], 0.0)
+    tracker.forget()
+    (after,) = tracker.update([face_at(100)], 0.1)
+    assert {after.person, after.lineage}.isdisjoint({before.person, before.lineage})
+
+
 def test_faces_come_back_in_their_order():
     """The answer belongs to the question, face by face."""
     tracker = Tracker()

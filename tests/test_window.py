@@ -137,7 +137,17 @@ def test_the_next_window_begins_empty():
     window.gate("small")
     window.close(10.0)
     report = window.close(20.0)
-    assert (report.frames, report.faces, report.people, report.gated) == (0, 0, 0, {})
+    assert (report.frames, report.faces, report.people, report.gated) == (0, 0, 0, None)
+
+
+def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
+    """They might be all of one person, who looks away."""
+    window = make_window(min_people=3)
+    for _ in range(150):
+        window.count_frame()
+        window.gate("turned")
+    report = window.close(10.0)
+    assert (report.people, report.suppressed, report.gated) == (0, False, None)
 
 
 def test_a_restart_drops_what_was_seen():
