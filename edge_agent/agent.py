@@ -17,7 +17,7 @@ from edge_agent.capture import LatestFrame
 from edge_agent.classifier import Classifier
 from edge_agent.config import Config, load_config
 from edge_agent.detectors import load_detector
-from edge_agent.errors import CountenanceError
+from edge_agent.errors import ConfigError, CountenanceError
 from edge_agent.health import Health
 from edge_agent.live import CameraState, Live
 from edge_agent.logs import setup
@@ -38,21 +38,28 @@ TURN_S = 0.2
 def run_agent(path: Path | None) -> int:
     """``edge-agent run``: work until SIGTERM or SIGINT, or until a replay that does not loop is over.
 
-    SIGHUP, like the MQTT command ``reload``, reads the configuration again; a wrong one is reported and not taken.
+    SIGHUP, like the MQTT command ``reload``, reads the configuration again. A wrong one is reported and not taken, and
+    one that turns out not to work before its first window is given up for the one before.
 
     Returns:
         0.
     """
     stop = threading.Event()
     _stop_on_signals(stop)  # first of all, so that a stop while the model loads is a clean one, too
-    while not stop.is_set():
-        config = load_config(path)
+    config: Config | None = load_config(path)
+    previous: Config | None = None
+    while config is not None and not stop.is_set():
         setup(config.log)
-        agent = Agent(config, reload=lambda: load_config(path))
-        _reload_on_signal(agent)
-        if not agent.run(stop):
-            break
-        log.info("reloading")
+        agent = None
+        try:
+            agent = Agent(config, reload=lambda: load_config(path))
+            _reload_on_signal(agent)
+            config, previous = agent.run(stop), config
+        except CountenanceError as error:
+            if previous is None or (agent is not None and agent.live.state.report is not None):
+                raise
+            log.error("the new configuration does not work, the old one goes on: %s", error)
+            config, previous = previous, None
     return 0
 
 
@@ -83,13 +90,13 @@ class Agent:
 
     Args:
         config: the configuration.
-        reload: reads it again and raises ConfigError if it is wrong now.
+        reload: reads it again and raises ConfigError if it is wrong now; None where it came from no file.
 
     Raises:
         CountenanceError: ConfigError, ModelError, DetectorError, StoreError or MissingPackageError, as the parts do.
     """
 
-    def __init__(self, config: Config, reload: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, config: Config, reload: Callable[[], Config] | None = None) -> None:
         self.config = config
         self.session = secrets.token_hex(8)
         self.live = Live()
@@ -97,7 +104,7 @@ class Agent:
         self._notifier = Notifier()
         self._read_config_again = reload
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._reloading = False
+        self._next: Config | None = None
         self.classifier = Classifier(
             load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
         )
@@ -111,8 +118,8 @@ class Agent:
         self._pipeline = Pipeline(self.detector, self.classifier, self._window, self.health.observe, config.faces)
         self._capture = LatestFrame(config.camera, self._camera_changed, self.health.observe)
 
-    def run(self, stop: threading.Event) -> bool:
-        """Work until ``stop`` is set, a film is over, or a reload was asked for (then the answer is True).
+    def run(self, stop: threading.Event) -> Config | None:
+        """Work until ``stop`` is set, a film is over, or a reload was asked for: then the new configuration comes back.
 
         Raises:
             CountenanceError: a replay's file cannot be read, or a camera's package is missing.
@@ -121,29 +128,33 @@ class Agent:
             stack.callback(self.store.close)
             self._wake_publisher = start_services(self, stack)
             stack.callback(self._capture.stop)
-            self._capture.start()
             if self.store.paused:
-                self._set_paused(True)
+                self._set_paused(True)  # before the camera is opened, whose light would come on
+            self._capture.start()
             self._say_ready()
             try:
                 self._loop(stop)
             finally:
-                if not self._reloading:  # STOPPING=1 would make systemd wait for the end of this process
+                if self._next is None:  # STOPPING=1 would make systemd wait for the end of this process
                     self._notifier.stopping()
                 self._close_window()
         if self._capture.failure is not None:
             raise self._capture.failure
-        return self._reloading
+        if self._next is not None:
+            log.info("reloading")
+        return self._next
 
     # -- the loop -----------------------------------------------------------------------------------------------
 
     def _loop(self, stop: threading.Event) -> None:
-        while not (stop.is_set() or self._reloading or self._capture.ended):
+        while not (stop.is_set() or self._next or self._capture.ended):
             frame = self._capture.get(TURN_S)
             if frame is not None:
                 self._pipeline.process(frame)
                 self.health.count("frames_processed")
                 self.health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
+            self.health.total("frames_captured", self._capture.captured)
+            self.health.total("frames_dropped.slow", self._capture.dropped)
             self._carry_out_requests()
             if self._window.due(time.monotonic()):
                 self._close_window()
@@ -152,11 +163,12 @@ class Agent:
             self._notifier.status(self._status())
 
     def _close_window(self) -> None:
-        if self.live.state.paused:
+        now_s = time.monotonic()
+        if self.live.state.paused or not self._window.has_begun(now_s):
             return
-        stored = self.store.append(self._window.close(time.monotonic()))
-        self.health.total("frames_captured", self._capture.captured)
-        self.health.total("frames_dropped.slow", self._capture.dropped)
+        report = self._window.close(now_s)
+        self._pipeline.tell_timings(published=report.shares is not None)
+        stored = self.store.append(report)
         self.live.update(report=stored.report, seq=stored.seq)
         self._wake_publisher()
 
@@ -167,8 +179,10 @@ class Agent:
     # -- what others may ask for (any thread) -------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Close the camera and publish no windows until :meth:`resume`; survives a restart."""
+        """Close the camera and publish no windows until :meth:`resume`; a store on a disk keeps it over a restart."""
         self.store.paused = True
+        if self.store.in_memory:
+            log.warning("paused until the agent restarts: the pause cannot be kept, %s", self.store.reason)
         self._requests.put(lambda: self._set_paused(True))
 
     def resume(self) -> None:
@@ -182,8 +196,9 @@ class Agent:
         Raises:
             ConfigError: it is wrong now; the agent goes on with the old one.
         """
-        self._read_config_again()
-        self._reloading = True
+        if self._read_config_again is None:
+            raise ConfigError("this agent has no configuration file that could be read again")
+        self._next = self._read_config_again()
 
     def identify(self) -> None:
         """Let the device show itself: a line in the log and a sign on the page."""

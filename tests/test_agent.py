@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 from contextlib import closing
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 
@@ -135,6 +137,49 @@ def test_reload_takes_a_good_configuration_and_keeps_the_old_one_before_a_bad_on
         agent.process.send_signal(signal.SIGHUP)
         wait_until(lambda: "device=renamed" in agent.log, 30)
         assert agent.stop() == 0
+
+
+def test_a_configuration_that_turns_out_not_to_work_is_given_up_for_the_old_one(tmp_path):
+    """It reads well, but the page knows no such language: a device that nobody stands beside must go on."""
+    path = configure(tmp_path, mqtt={"enabled": False})
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log, 30)
+        path.write_text(path.read_text() + "kiosk: {enabled: true, language: xx}\n")
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "the old one goes on" in agent.log, 30)
+        wait_until(lambda: " ready" in agent.log.split("the old one goes on")[1], 30)
+        count = len(rows(tmp_path / "windows.sqlite"))
+        wait_until(lambda: len(rows(tmp_path / "windows.sqlite")) > count + 1, 30)
+        assert agent.stop() == 0
+
+
+def test_a_paused_agent_does_not_open_its_camera_when_it_starts(broker, tmp_path):
+    """Paused, a film that is not there is no trouble; it is as soon as somebody resumes."""
+    path = configure(tmp_path, mqtt={"port": broker.port})
+    with Subscriber(broker.port, "countenance/#") as subscriber:
+        with run(path) as agent:
+            subscriber.wait_for(CAPTURED, 1, 30)
+            subscriber.client.publish("countenance/test/command/pause", b"{}", qos=1)
+            subscriber.wait_for("/response")
+            assert agent.stop() == 0
+        configure(tmp_path, mqtt={"port": broker.port}, camera={"source": "/nonexistent/film.mp4"})
+        with run(path) as agent:
+            wait_until(lambda: " ready" in agent.log.split(" paused", 1)[1], 30)
+            time.sleep(2.0)
+            assert agent.process.poll() is None
+            subscriber.client.publish("countenance/test/command/resume", b"{}", qos=1)
+            assert agent.process.wait(30) == 3
+
+
+def test_health_counts_frames_before_the_first_window_closes(tmp_path):
+    metrics = free_port()
+    path = configure(
+        tmp_path, mqtt={"enabled": False}, window={"seconds": 600}, metrics={"enabled": True, "port": metrics}
+    )
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log, 30)
+        address = f"http://127.0.0.1:{metrics}/metrics"
+        wait_until(lambda: re.search(rb"frames_captured_total [1-9]", urlopen(address).read()) is not None, 10)
 
 
 def test_a_pause_by_mqtt_survives_a_restart(broker, tmp_path):
