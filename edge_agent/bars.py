@@ -50,3 +50,7 @@ class Screen:
         self._stream.write("\n".join(lines) + "\n")
         self._stream.flush()
         self._drawn = len(lines)
+
+    def begin_below(self) -> None:
+        """Something else was written to the terminal: leave it there, and draw below it next."""
+        self._drawn = 0

@@ -6,9 +6,10 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from edge_agent import __version__
 from edge_agent.errors import CountenanceError
@@ -78,9 +79,11 @@ def _parser() -> argparse.ArgumentParser:
 
     watch = commands.add_parser("watch", help="show a device's percentages live in this terminal")
     watch.add_argument("-c", "--config", type=Path, metavar="FILE", help="take broker and credentials from here")
-    watch.add_argument("--host", help="MQTT broker")
-    watch.add_argument("--port", type=int)
-    watch.add_argument("--device", default="+", metavar="ID", help="device id; default: all")
+    watch.add_argument("--host", type=_setting("mqtt", "host"), help="MQTT broker")
+    watch.add_argument("--port", type=_setting("mqtt", "port"))
+    watch.add_argument(
+        "--device", type=_setting("device", "id", "+"), default="+", metavar="ID", help="device id; default: + (all)"
+    )
     watch.set_defaults(run=_watch)
 
     export = commands.add_parser("export", help="write the stored windows as CSV or JSON lines")
@@ -132,6 +135,26 @@ def _moment(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
 
 
+def _setting(section: str, key: str, *also: str) -> Callable[[str], Any]:
+    """Reads an option by the rule that holds for this key of the configuration, or takes one of ``also`` as it is."""
+
+    def read(text: str) -> Any:
+        from pydantic import ValidationError
+
+        from edge_agent.config import Config
+
+        if text in also:
+            return text
+        try:
+            config = Config.model_validate({section: {key: text}})
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise argparse.ArgumentTypeError(f"{text!r} is wrong: {reason[:1].lower()}{reason[1:]}") from None
+        return getattr(getattr(config, section), key)
+
+    return read
+
+
 def _run(args: argparse.Namespace) -> int:
     from edge_agent.agent import run_agent
 
@@ -158,11 +181,13 @@ def _predict(args: argparse.Namespace) -> int:
 
 def _watch(args: argparse.Namespace) -> int:
     from edge_agent.config import load_config
+    from edge_agent.logs import setup
     from edge_agent.watch import watch
 
-    mqtt = load_config(args.config).mqtt
+    config = load_config(args.config)
+    setup(config.log.model_copy(update={"level": "warning"}))
     wanted = {"host": args.host, "port": args.port}
-    return watch(mqtt.model_copy(update={k: v for k, v in wanted.items() if v is not None}), args.device)
+    return watch(config.mqtt.model_copy(update={k: v for k, v in wanted.items() if v is not None}), args.device)
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -98,11 +98,14 @@ def _draw(messages: queue.Queue[Message], stop: threading.Event, seconds: float 
     try:
         while time.monotonic() < end_s and not stop.is_set():
             try:
-                message = messages.get(timeout=0.2)
+                window = messages.get(timeout=0.2).window()
             except queue.Empty:
                 continue
+            if window is None:
+                screen.begin_below()
+                continue
             received += 1
-            screen.show(bars(message))
+            screen.show(bars(window))
     except KeyboardInterrupt:
         pass
     return received

@@ -2,23 +2,60 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import queue
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.bars import Screen, bars
-from edge_agent.config import MqttConfig
+from edge_agent.config import MqttConfig, TopicLevel
 from edge_agent.connection import authenticate
 from edge_agent.errors import BrokerError
 
+log = logging.getLogger(__name__)
+
 CONNECT_TIMEOUT_S = 10.0
 
-Message = dict[str, Any]
+Count = Annotated[int, Field(ge=0)]
+Label = Annotated[str, Field(pattern=r"^[^\p{C}]{1,40}$")]  # no control characters: they would move the cursor
+Percent = Annotated[float, Field(ge=0.0, le=100.0)]
+
+
+class _Window(BaseModel):
+    """What is drawn of a window (docs/mqtt.md); further fields are left alone."""
+
+    model_config = ConfigDict(strict=True, hide_input_in_errors=True)
+
+    device: TopicLevel
+    window_start: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*Z$")]
+    frames: Count
+    people: Count | None
+    suppressed: bool
+    percentages: Annotated[dict[Label, Percent], Field(min_length=2, max_length=64)] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something that somebody published."""
+
+    topic: str
+    payload: bytes
+
+    def window(self) -> dict[str, Any] | None:
+        """The window for :func:`edge_agent.bars.bars`; None, with a warning, if it is none: anyone may publish."""
+        try:
+            return _Window.model_validate_json(self.payload).model_dump()
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            reason = ": ".join([*map(str, first["loc"]), first["msg"]])
+            log.warning("skipped a message that is no window", extra={"topic": self.topic, "reason": reason})
+            return None
 
 
 def watch(config: MqttConfig, device: str) -> int:
@@ -34,8 +71,11 @@ def watch(config: MqttConfig, device: str) -> int:
         )
         try:
             while True:
-                message = messages.get()
-                latest[message["device"]] = bars(message)
+                window = messages.get().window()
+                if window is None:
+                    screen.begin_below()
+                    continue
+                latest[window["device"]] = bars(window)
                 screen.show([line for name in sorted(latest) for line in latest[name]])
         except KeyboardInterrupt:
             return 0
@@ -43,7 +83,7 @@ def watch(config: MqttConfig, device: str) -> int:
 
 @contextmanager
 def subscribe(config: MqttConfig, topic: str) -> Iterator[queue.Queue[Message]]:
-    """Messages of ``topic`` as they come, decoded; the connection is kept up in the background.
+    """Messages of ``topic`` as they come; the connection is kept up in the background.
 
     Raises:
         BrokerError: the first connection fails.
@@ -57,10 +97,7 @@ def subscribe(config: MqttConfig, topic: str) -> Iterator[queue.Queue[Message]]:
         answers.put(str(reason) if reason.is_failure else None)
 
     def on_message(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
-        try:
-            messages.put(json.loads(message.payload))
-        except ValueError:
-            return  # a stranger's message on our topic must not end the thread
+        messages.put(Message(message.topic, bytes(message.payload)))
 
     client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv311)
     client.on_connect, client.on_message = on_connect, on_message

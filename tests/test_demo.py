@@ -11,12 +11,14 @@ import sys
 import urllib.request
 from pathlib import Path
 
-from edge_agent.bars import bars
+import pytest
+
+from edge_agent.bars import Screen, bars
 from edge_agent.cli import main
 from edge_agent.config import MqttConfig
 from edge_agent.demo import FILM_FRAMES, make_film
 from edge_agent.pictures import read_picture
-from edge_agent.watch import subscribe
+from edge_agent.watch import Message, subscribe
 from tests.agent_process import AgentProcess
 from tests.broker import Subscriber, free_port, wait_until
 
@@ -47,7 +49,7 @@ def test_the_demo_can_be_subscribed_to_and_its_page_read_while_it_runs(tmp_path)
         match = wait_until(lambda: re.search(r"-p (\d+) -t", demo.log), 60)
         page = re.search(r"http://\S+/", demo.log)
         with subscribe(MqttConfig(port=int(match[1])), "countenance/demo/emotions") as messages:
-            assert messages.get(timeout=60)["people"] == 1
+            assert messages.get(timeout=60).window()["people"] == 1
         assert page is not None
         with urllib.request.urlopen(page[0]) as answer:
             assert b"<html" in answer.read()
@@ -89,11 +91,79 @@ def test_watch_draws_what_a_device_publishes(broker, tmp_path):
     arguments = ("watch", "--host", "127.0.0.1", "--port", str(broker.port))
     with AgentProcess(*arguments, folder=tmp_path) as watching, Subscriber(broker.port, "x") as sender:
         wait_until(lambda: "watching countenance/+/emotions" in watching.log, 20)
-        sender.client.publish("countenance/shop/emotions", "not json", qos=1)
         sender.client.publish("countenance/shop/emotions", json.dumps(MESSAGE), qos=1)
         wait_until(lambda: "3 people on 40 frames" in watching.log, 10)
         assert watching.stop(signal.SIGINT) == 0
         assert "Traceback" not in watching.log
+
+
+NO_WINDOWS = {
+    "no JSON": "not json",
+    "no text": b"\xff\xfe",
+    "deep": "[" * 100_000,
+    "no object": "[1]",
+    "nothing in it": "{}",
+    "a field is missing": {key: MESSAGE[key] for key in MESSAGE if key != "frames"},
+    "a wrong type": {**MESSAGE, "window_start": 5},
+    "a number that is none": {**MESSAGE, "percentages": {**EMOTIONS, "happy": float("nan")}},
+    "an empty share": {**MESSAGE, "percentages": {}},
+    "a name that moves the cursor": {**MESSAGE, "device": "\x1b[2J"},
+    "an emotion that moves the cursor": {**MESSAGE, "percentages": {**EMOTIONS, "\x1b[2J": 1.0}},
+}
+
+
+def test_watch_skips_what_is_no_window_with_a_line_and_goes_on(broker, tmp_path):
+    """Anyone may publish on the topic, so nobody may be able to end or deface everyone's watching."""
+    arguments = ("watch", "--port", str(broker.port))
+    with AgentProcess(*arguments, folder=tmp_path) as watching, Subscriber(broker.port, "x") as sender:
+        wait_until(lambda: "watching countenance/+/emotions" in watching.log, 20)
+        for payload in NO_WINDOWS.values():
+            text = json.dumps(payload) if isinstance(payload, dict) else payload
+            sender.client.publish("countenance/x/emotions", text, qos=1)
+        sender.client.publish("countenance/shop/emotions", json.dumps(MESSAGE), qos=1)
+        wait_until(lambda: "3 people on 40 frames" in watching.log, 10)
+        assert watching.stop(signal.SIGINT) == 0
+        assert "skipped a message that is no window topic=countenance/x/emotions" in watching.log
+        assert "Traceback" not in watching.log
+        assert "\x1b" not in watching.log
+
+
+@pytest.mark.parametrize("payload", NO_WINDOWS.values(), ids=NO_WINDOWS)
+def test_each_message_that_is_no_window_is_told_with_its_reason(payload, caplog):
+    text = json.dumps(payload) if isinstance(payload, dict) else payload
+    assert Message("countenance/x/emotions", text if isinstance(text, bytes) else text.encode()).window() is None
+    (record,) = caplog.records
+    assert record.reason
+
+
+def test_a_redrawn_screen_leaves_what_came_between_alone():
+    """Over a pseudo-terminal, as on a real one."""
+    master, slave = os.openpty()
+    with os.fdopen(slave, "w") as terminal:
+        screen = Screen(terminal)
+        for lines in (["one"], ["two"]):
+            screen.show(lines)
+        screen.begin_below()
+        screen.show(["three"])
+    written = os.read(master, 1000).decode()
+    os.close(master)
+    assert written == "one\r\n\x1b[1F\x1b[Jtwo\r\nthree\r\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "reason"),
+    [
+        ("--port", "0", "greater than or equal to 1"),
+        ("--port", "x", "valid integer"),
+        ("--device", "#", "level of MQTT topics"),
+        ("--host", "", "at least 1 character"),
+    ],
+)
+def test_watch_options_follow_the_rules_of_the_configuration(capsys, option, value, reason):
+    with pytest.raises(SystemExit) as ended:
+        main(["watch", option, value])
+    assert ended.value.code == 2
+    assert re.search(rf"argument {option}: '{value}' is wrong: .*{reason}", capsys.readouterr().err)
 
 
 def test_watch_without_a_broker_says_so_and_ends_with_8(capsys):
