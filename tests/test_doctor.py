@@ -1,8 +1,10 @@
 """Each check is made to find the trouble it is there for; cameras are replays, the broker is a real mosquitto."""
 
 import json
+import shutil
 import socket
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -252,6 +254,48 @@ def test_a_folder_that_may_not_be_written_is_named(monkeypatch: pytest.MonkeyPat
     checks = list(machine.examine_permissions(config_of(store={"path": "/root/windows.sqlite"})))
     assert checks[0].status is Status.FAILED
     assert checks[0].detail == "nobody may not write /root"
+    assert checks[0].fix.startswith("sudo chown nobody /root,")
+
+
+def test_a_folder_that_is_not_there_is_named_and_no_other_is_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``chown`` of the nearest folder that exists would give /var/lib, say, to the service."""
+    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    if machine._account() is None:
+        pytest.skip("needs root, to become another user")
+    check = next(iter(machine.examine_permissions(config_of(store={"path": "/root/no/such/windows.sqlite"}))))
+    assert check.detail == "/root/no/such is not there, and nobody may not make it"
+    assert check.fix.startswith("sudo install -d -o nobody /root/no/such,")
+
+
+@pytest.mark.parametrize(("given", "may"), [("", False), ("audio video", True)])
+def test_the_groups_that_the_unit_gives_count(
+    given: str, may: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cameras belong to the group video, which the service has from its unit and not from /etc/group."""
+    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    if machine._account() is None:
+        pytest.skip("needs root, to become another user")
+    systemctl = tmp_path / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\necho {given}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
+        Path(folder).chmod(0o755)
+        node = Path(folder) / "video0"
+        node.touch()
+        shutil.chown(node, "root", "video")
+        node.chmod(0o660)
+        assert machine._may("nobody", "-r", node) is may
+
+
+def test_no_camera_of_this_machine_is_asked_for_a_network_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Raspberry Pi has a dozen /dev/video* without any camera, which that drop-in closes to the service."""
+    monkeypatch.setattr(machine, "_camera_nodes", lambda *_: [failed("permissions", "asked", "")])
+    shown = [
+        any(check.detail == "asked" for check in machine.examine_permissions(config_of(camera={"source": source})))
+        for source in ("rtsp://camera/live", "/dev/video0", 0)
+    ]
+    assert shown == [False, True, True]
 
 
 def test_a_folder_of_ones_own_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
 import shutil
@@ -18,6 +19,7 @@ ACCOUNT = "countenance"
 """The user that the service runs as."""
 LITTLE_MB = 100
 """Below this much free space next to nothing can be stored."""
+UNIT = "countenance.service"
 CAMERA_GROUP = "video"
 HOT_C = 80.0
 """A Raspberry Pi begins to slow down here."""
@@ -40,18 +42,25 @@ def examine_disk(config: Config) -> Iterable[Check]:
 def examine_permissions(config: Config) -> Iterable[Check]:
     """May the service's user write the store and read the cameras? As root that user is asked, else the caller is."""
     account = _account()
-    folder = _existing(config.store.path.parent)
     shown = account or f"user {os.geteuid()}"
-    if _is_read_only(folder):
-        yield warning("permissions", f"{folder} is mounted read-only: windows live in memory", "see docs/device.md")
-    elif not _may(account, "-w", folder):
-        yield failed(
-            "permissions", f"{shown} may not write {folder}", f"sudo chown {shown} {folder}, or set store.path"
-        )
-    else:
-        yield ok("permissions", f"{shown} may write {folder}")
-    if config.camera.backend in ("opencv", "picamera2"):
+    yield _state_folder(account, shown, config.store.path.parent)
+    source = config.camera.source
+    if config.camera.backend in ("opencv", "picamera2") and "://" not in str(source):
         yield from _camera_nodes(account, shown)
+
+
+def _state_folder(account: str | None, shown: str, folder: Path) -> Check:
+    there = _existing(folder)
+    owner = account or str(os.geteuid())
+    if _is_read_only(there):
+        return warning("permissions", f"{there} is mounted read-only: windows live in memory", "see docs/device.md")
+    if _may(account, "-w", there):
+        return ok("permissions", f"{shown} may write {folder}")
+    if there == folder:
+        fix = f"sudo chown {owner} {folder}, or set store.path"
+        return failed("permissions", f"{shown} may not write {folder}", fix)
+    fix = f"sudo install -d -o {owner} {folder}, or set store.path"
+    return failed("permissions", f"{folder} is not there, and {shown} may not make it", fix)
 
 
 def _camera_nodes(account: str | None, shown: str) -> Iterable[Check]:
@@ -108,9 +117,19 @@ def _may(account: str | None, right: str, path: Path) -> bool:
     if account is None:
         return os.access(path, os.W_OK if right == "-w" else os.R_OK)
     gid = pwd.getpwnam(account).pw_gid
-    groups = os.getgrouplist(account, gid)
-    done = subprocess.run(["test", right, str(path)], user=account, group=gid, extra_groups=groups)
+    groups = {*os.getgrouplist(account, gid), *_groups_of_the_unit()}
+    done = subprocess.run(["test", right, str(path)], user=account, group=gid, extra_groups=sorted(groups))
     return done.returncode == 0
+
+
+def _groups_of_the_unit() -> Iterable[int]:
+    """What the unit and its drop-ins give the account beside its own groups; nothing where there is no systemd."""
+    try:
+        ask = ["systemctl", "show", "-p", "SupplementaryGroups", "--value", UNIT]
+        names = subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout.split()
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [group.gr_gid for group in grp.getgrall() if group.gr_name in names]
 
 
 def _is_read_only(folder: Path) -> bool:

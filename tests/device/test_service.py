@@ -248,6 +248,23 @@ def test_doctor_finds_nothing_wrong_with_it(device: Container) -> None:
     assert warned <= {"small groups", "detector", "clock", "exposure", "temperature", "throttling"}
 
 
+def test_doctor_knows_the_groups_that_the_unit_gives(device: Container) -> None:
+    """A camera's node is root's and its group's; a file stands for one, since a container may make no node."""
+    node = "/dev/video9"
+    device.run(f"touch {node} && chown root:video {node} && chmod 660 {node}")
+    device.write("/run/usb.yaml", REPLAY.replace("{backend: replay, source: /film, fps: 5}", "{backend: opencv}"))
+    barred = [check for check in doctor(device, "/run/usb.yaml") if node in check["detail"]]
+    assert [check["status"] for check in barred] == ["failed"], "--camera network-camera takes the group away"
+    assert install(device, "better", "--camera", "usb-camera")[0] == 0
+    assert [check for check in doctor(device, "/run/usb.yaml") if node in check["detail"]] == []
+    device.run(f"rm {node}")
+
+
+def doctor(device: Container, config: str) -> list[dict[str, str]]:
+    checks: list[dict[str, str]] = json.loads(device.attempt(f"edge-agent doctor -c {config} --json").stdout)["checks"]
+    return checks
+
+
 def test_uninstalling_keeps_what_was_recorded_and_purging_leaves_no_trace(device: Container) -> None:
     device.run("rm -f /etc/mosquitto/users /etc/mosquitto/conf.d/users.conf")
     device.run("/first/systemd/install.sh --uninstall")
