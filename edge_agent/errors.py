@@ -3,7 +3,7 @@
 ::
 
     CountenanceError            1   (never raised itself)
-    ├── InputError              3   a picture, film or file that was handed in cannot be read
+    ├── InputError              3   a picture, film or file that was handed in cannot be read, or a copy not be written
     ├── CameraError             4   absent, busy or gone
     │   └── CameraStalledError  4   open, but silent for too long
     ├── DetectorError           5   detector file missing, wrong or unreadable
@@ -26,7 +26,7 @@ class CountenanceError(Exception):
 
 
 class InputError(CountenanceError):
-    """A picture, film or file that was handed in cannot be read."""
+    """A picture, film or file that was handed in cannot be read, or its annotated copy not be written."""
 
     exit_code = 3
 

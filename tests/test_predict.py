@@ -82,6 +82,32 @@ def test_annotated_copies_show_a_box_and_leave_the_picture_alone(picture, tmp_pa
     assert picture.read_bytes() == before
 
 
+@pytest.mark.parametrize("folder", ["file", "file/below"])
+def test_a_folder_for_copies_that_cannot_be_is_told_before_any_work(picture, tmp_path, capsys, folder):
+    (tmp_path / "file").touch()
+    assert main(["predict", str(picture), "--detector", "haar", "--annotate", str(tmp_path / folder)]) == 3
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"edge-agent: --annotate {tmp_path / folder}: cannot make this folder: ")
+    assert len(err.splitlines()) == 1
+
+
+def test_a_copy_that_cannot_be_written_is_a_line_on_stderr_and_the_rest_go_on(picture, tmp_path, capsys):
+    """Here a folder stands where the first copy should go, and the second picture is too tall for a JPEG."""
+    taken = tmp_path / "out" / "00000-astronaut.jpg"
+    taken.mkdir(parents=True)
+    tall = tmp_path / "tall.png"
+    cv2.imwrite(str(tall), np.zeros((70_000, 40, 3), np.uint8))
+    names = [picture, tall, picture]
+    command = ["predict", "--json", "--detector", "haar", "--annotate", str(tmp_path / "out")]
+    assert main([*command, *map(str, names)]) == 3
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["image"] for line in out.splitlines()] == list(map(str, names))
+    lines = [line for line in err.splitlines() if line.startswith(str(tmp_path))]
+    assert [line.split(":")[0] for line in lines] == [str(taken), str(tmp_path / "out" / "00001-tall.jpg")]
+    assert (tmp_path / "out" / "00002-astronaut.jpg").is_file()
+
+
 def test_the_same_picture_gives_the_same_bytes_in_every_call(picture):
     command = [sys.executable, "-m", "edge_agent.cli", "predict", str(picture), "--json", "--detector", "haar"]
     first, second = (subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2))
