@@ -15,12 +15,13 @@ from edge_agent import __version__
 from edge_agent.errors import CountenanceError
 
 EXIT_CODES = """exit codes:
-  0  done (a stop by SIGTERM or Ctrl-C too)    6  model missing or damaged
-  2  wrong command line                        7  a package is not installed
-  3  a picture or film cannot be read          8  MQTT broker
-  4  camera                                    9  window store
-  5  face detector                            78  configuration
- 70  a defect in this program
+  0  done (run, demo and watch: stopped, too)  7  a package is not installed
+  1  doctor: something failed                  8  MQTT broker
+  2  wrong command line                        9  window store
+  3  a picture or film                        70  a defect in this program
+  4  camera                                   78  configuration
+  5  face detector                           130  Ctrl-C before it was done
+  6  model missing or damaged
 """
 
 

@@ -13,7 +13,8 @@
     ├── StoreError              9   the window store cannot be read or written
     └── ConfigError            78   the configuration is wrong (also a ValueError; 78 is sysexits' EX_CONFIG)
 
-Besides these: 0 is success (a stop by SIGTERM or SIGINT too), 2 a wrong command line, 70 a defect of ours.
+Besides these: 0 is success (of what runs until it is stopped, a stop too), 1 that ``doctor`` found something, 2 a wrong
+command line, 70 a defect of ours, 130 Ctrl-C before any other command was done. docs/device.md has the table for users.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from edge_agent.cli import EXIT_CODES
+from edge_agent.errors import CountenanceError
 from edge_agent.model import default_model_path
 from tests.agent_process import AgentProcess, configure
 from tests.broker import Broker, Subscriber, free_port, wait_until
@@ -26,6 +28,7 @@ from tests.mjpeg import MjpegCamera
 
 LABELS = ["angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"]
 CAPTURED = "/emotions"
+ROOT = Path(__file__).parents[1]
 
 
 def run(path: Path, **options) -> AgentProcess:
@@ -324,6 +327,25 @@ def test_importing_the_package_and_asking_for_help_load_nothing_heavy():
     assert done.stdout.splitlines()[-1] == "[]"
     assert "exit codes" in done.stdout
     assert time.monotonic() - started < 0.5 if "CI" not in os.environ else True
+
+
+def test_the_exit_codes_of_the_program_its_help_and_its_documentation_are_the_same():
+    def codes_of(error: type[CountenanceError]) -> set[int]:
+        return {error.exit_code}.union(*map(codes_of, error.__subclasses__()))
+
+    documented = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "device.md").read_text(), re.MULTILINE)
+    helped = re.findall(r"(?:^ *|  +)(\d+)  (?=\w)", EXIT_CODES, re.MULTILINE)
+    expected = codes_of(CountenanceError) | {0, 1, 2, 70, 130}
+    assert sorted(map(int, documented)) == sorted(map(int, helped)) == sorted(expected)
+
+
+def test_ctrl_c_before_a_command_is_done_ends_it_with_130(tmp_path):
+    """It hangs on a picture that nobody writes: a named pipe."""
+    os.mkfifo(tmp_path / "picture.png")
+    with AgentProcess("predict", tmp_path / "picture.png", folder=tmp_path) as reading:
+        with (tmp_path / "picture.png").open("wb"):  # returns when the other side has it open
+            assert reading.stop(signal.SIGINT) == 130
+        assert "Traceback" not in reading.log
 
 
 def test_the_device_never_imports_training_quantization_or_tensorflow():
