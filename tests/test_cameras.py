@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -11,6 +12,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from edge_agent.capture import LatestFrame, orient
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, InputError, MissingPackageError
 from edge_agent.live import CameraState
+from tests.agent_process import AgentProcess, configure
 from tests.broker import free_port, wait_until
 from tests.faces import write_astronaut
 from tests.mjpeg import MjpegCamera
@@ -147,6 +150,59 @@ def test_gstreamer_says_what_is_wrong_with_a_pipeline():
     camera.close()
     with pytest.raises(CameraError, match="must be a pipeline"):
         open_camera(CameraConfig(backend="gstreamer", source=0))
+    with pytest.raises(CameraError, match="no pipeline: No closing quotation"):
+        open_camera(CameraConfig(backend="gstreamer", source="filesrc location='a"))
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("filesrc location=/nonexistent", 'filesrc0: Resource not found. (No such file "/nonexistent")'),
+        (
+            "v4l2src device=/dev/video99",
+            "Cannot identify device '/dev/video99'. (system error: No such file or directory)",
+        ),
+        ("videotestsrc pattern=odd", 'could not set property "pattern" in element "videotestsrc" to "odd"'),
+        ("fakesrc num-buffers=5", "Internal data stream error. (streaming stopped, reason not-negotiated (-4))"),
+    ],
+)
+def test_gstreamer_tells_the_cause_and_not_what_followed_from_it(source, reason, monkeypatch):
+    require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
+    if source.startswith("v4l2src"):
+        require_element("v4l2src")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    camera = open_camera(CameraConfig(backend="gstreamer", source=source))
+    with pytest.raises(CameraError) as caught:
+        camera.read()
+    camera.close()
+    assert str(caught.value).startswith("gstreamer camera: ")
+    assert str(caught.value).endswith(reason)
+
+
+def require_element(name: str) -> None:
+    inspect = require("gst-inspect-1.0", "gstreamer1.0-tools")
+    if subprocess.run([inspect, name], capture_output=True).returncode:
+        pytest.skip(f"the element {name} is not installed: apt-get install gstreamer1.0-plugins-good")
+
+
+def test_a_password_in_a_pipeline_reaches_neither_the_log_nor_the_page(tmp_path):
+    """GStreamer repeats the address that it was given; the whole agent runs here."""
+    require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
+    port = free_port()
+    config = configure(
+        tmp_path,
+        camera={"backend": "gstreamer", "source": "filesrc location=/none/http://user:hunter2@cam/1"},
+        mqtt={"enabled": False},
+        kiosk={"enabled": True, "port": port},
+    )
+    with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
+        wait_until(lambda: "camera lost" in agent.log, 30)
+        with urlopen(f"http://127.0.0.1:{port}/api/current") as answer:
+            detail = json.load(answer)["detail"]
+        assert agent.stop() == 0
+    assert "Resource not found" in detail
+    assert "http://user:***@cam/1" in detail
+    assert "hunter2" not in agent.log
 
 
 def test_gstreamer_without_its_program_names_the_install_command(monkeypatch):

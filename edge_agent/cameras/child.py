@@ -2,7 +2,7 @@
 
 ``read()`` of a camera driver can block for ever (OpenCV on RTSP: opencv issue 22677), and opening Picamera2 again in
 the same process leaks memory (picamera2 issue 958). Both end with the process, so the driver gets one of its own. It
-writes one JSON line ``{"width", "height", "stride"}`` and then rows of BGR bytes; errors are its last line on stderr.
+writes one JSON line ``{"width", "height", "stride"}`` and then rows of BGR bytes; its error is its last line on stderr.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ import numpy as np
 from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, MissingPackageError
+from edge_agent.redaction import redact
 
 OPENING_S = 20.0
 """Extra time for the first frame: an RTSP handshake or Picamera2's import on a small board."""
@@ -61,6 +62,11 @@ def open_child(config: CameraConfig) -> ChildCamera:
     return camera
 
 
+def last_line(lines: Sequence[str]) -> str:
+    """What our own reader ends with."""
+    return lines[-1].strip()
+
+
 class ChildCamera:
     """Frames from a child's standard output.
 
@@ -70,6 +76,8 @@ class ChildCamera:
         stall_s: seconds without a byte after which a read raises.
         shape: what the child writes; None when it announces it in a first line.
         stdin: text handed to the child.
+        environ: the child's environment; None: ours.
+        cause: finds the reason for its end in the lines, at least one, that it wrote to stderr.
     """
 
     def __init__(
@@ -79,8 +87,11 @@ class ChildCamera:
         stall_s: float,
         shape: FrameShape | None = None,
         stdin: str | None = None,
+        environ: Mapping[str, str] | None = None,
+        cause: Callable[[Sequence[str]], str] = last_line,
     ) -> None:
         self._name = name
+        self._cause = cause
         self._stall_s = stall_s
         self._shape = shape
         self._first = True
@@ -90,6 +101,7 @@ class ChildCamera:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
+            env=environ,
         )
         assert self._child.stdout is not None
         assert self._child.stderr is not None
@@ -174,12 +186,12 @@ class ChildCamera:
             self._complaint = (self._complaint + (self._child.stderr.read() or b""))[-4000:]
 
     def _gone(self) -> CameraError | MissingPackageError:
-        """The error that explains why the child's output ended."""
+        """Why the child's output ended, without secrets: the page shows it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(KILL_AFTER_S)
         self._drain_stderr()
         lines = self._complaint.decode(errors="replace").strip().splitlines()
-        reason = lines[-1].strip() if lines else f"its process ended with code {self._child.returncode}"
+        reason = redact(self._cause(lines)) if lines else f"its process ended with code {self._child.returncode}"
         if self._child.returncode == MissingPackageError.exit_code:
             return MissingPackageError(reason)
         return CameraError(reason if reason.startswith(self._name) else f"{self._name}: {reason}")

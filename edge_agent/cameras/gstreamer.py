@@ -5,15 +5,20 @@ Made for Jetson CSI cameras (``nvarguscamerasrc``); the same child can be killed
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
+from collections.abc import Sequence
 from fractions import Fraction
 
-from edge_agent.cameras.child import ChildCamera, FrameShape, stall_timeout_s
+from edge_agent.cameras.child import ChildCamera, FrameShape, last_line, stall_timeout_s
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, MissingPackageError
 
 PROGRAM = "gst-launch-1.0"
+FAULTY_PIPELINE = "WARNING: erroneous pipeline: "
+ERROR = "ERROR: "
+OF_ELEMENT = "ERROR: from element "
 # Elements print: nvarguscamerasrc tells its sensor modes on standard output, and one line among the frames would shift
 # all that follow. So the frames get the pipe under another number, and what is printed goes nowhere: on standard
 # error it would hide GStreamer's own last line, which says why a pipeline ended.
@@ -37,14 +42,51 @@ def open_gstreamer(config: CameraConfig) -> ChildCamera:
         raise CameraError("gstreamer camera: camera.source must be a pipeline without its sink, e.g. 'videotestsrc'")
     # GStreamer pads each row of packed BGR to a multiple of four bytes (GstVideoInfo's default stride).
     shape = FrameShape(config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4)
-    return ChildCamera(_command(config), "gstreamer camera", stall_timeout_s(config), shape)
+    environ = {**os.environ, "LC_ALL": "C"}  # the cause is found by its English words
+    return ChildCamera(
+        _command(config), "gstreamer camera", stall_timeout_s(config), shape, environ=environ, cause=first_error
+    )
 
 
 def _command(config: CameraConfig) -> list[str]:
     caps = f"video/x-raw,format=BGR,width={config.width_px},height={config.height_px}"
-    elements = [*shlex.split(str(config.source)), "!", "videoconvert", "!", "videoscale"]
+    try:
+        elements = [*shlex.split(str(config.source)), "!", "videoconvert", "!", "videoscale"]
+    except ValueError as error:
+        raise CameraError(f"gstreamer camera: camera.source is no pipeline: {error}") from error
     if config.fps:
         pace = Fraction(config.fps).limit_denominator(1000)
         elements += ["!", "videorate", "drop-only=true"]  # a pace is a limit: frames are left out, never doubled
         caps += f",framerate=[0/1,{pace.numerator}/{pace.denominator}]"
     return [*_FRAMES_APART, PROGRAM, "-q", *elements, "!", caps, "!", "fdsink", f"fd={FRAMES_FD}"]
+
+
+def first_error(lines: Sequence[str]) -> str:
+    """What gst-launch says first went wrong, with its detail; below it stands what only followed from that.
+
+    ::
+
+        ERROR: from element /GstPipeline:pipeline0/GstV4l2Src:v4l2src0: Cannot identify device '/dev/video99'.
+        Additional debug info:
+        ../sys/v4l2/v4l2_calls.c(608): gst_v4l2_open (): /GstPipeline:pipeline0/GstV4l2Src:v4l2src0:
+        system error: No such file or directory
+        ERROR: pipeline doesn't want to preroll.
+        Failed to set pipeline to PAUSED.
+    """
+    for number, line in enumerate(lines):
+        if line.startswith(FAULTY_PIPELINE):
+            return line.removeprefix(FAULTY_PIPELINE)
+        if line.startswith(OF_ELEMENT):
+            path, _, text = line.removeprefix(OF_ELEMENT).partition(": ")
+            detail = _detail(lines[number + 1 : number + 4])
+            return f"{path.rpartition(':')[2]}: {text}" + (f" ({detail})" if detail else "")
+        if line.startswith(ERROR):
+            return line.removeprefix(ERROR)
+    return last_line(lines)
+
+
+def _detail(lines: Sequence[str]) -> str:
+    """The line below the place in GStreamer's source, if there is one."""
+    if len(lines) < 3 or lines[0] != "Additional debug info:" or lines[2].startswith((ERROR, "Failed to set pipeline")):
+        return ""
+    return lines[2].strip()
