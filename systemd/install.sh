@@ -2,6 +2,7 @@
 # Installs, upgrades or removes Countenance on Debian 12 or 13, Raspberry Pi OS or JetPack 6. Run it again at any time.
 set -euo pipefail
 shopt -s nullglob
+umask 022 # the service's user must read what root puts in place, however strict root's own umask is
 
 usage() {
     cat <<'TEXT'

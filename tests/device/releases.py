@@ -61,8 +61,8 @@ def wait_for_broker(device: Container) -> None:
 
 
 def install(device: Container, name: str, *options: str) -> tuple[int, str]:
-    """Run the installer of a release; its exit code and what it said."""
-    command = f"/{name}/systemd/install.sh --wheels /{name}-wheels {' '.join(options)}"
+    """Run the installer of a release as a root whose files nobody else may read; its exit code and what it said."""
+    command = f"umask 077; /{name}/systemd/install.sh --wheels /{name}-wheels {' '.join(options)}"
     done = device.attempt(command, timeout_s=600)
     return done.returncode, done.stdout
 
