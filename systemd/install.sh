@@ -118,16 +118,27 @@ install_debian_packages() {
         fail "apt-get could not install ${missing[*]}; try: apt-get update"
 }
 
-# Version and a digest of what is installed, so that two states of one version never share a folder.
+# All that a release is made of: the system's Python and numpy, this project, and which wheels it may take.
+ingredients() {
+    "$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+    system_numpy
+    if [[ -n $WHEELS ]]; then
+        (cd "$WHEELS" && printf '%s\n' *.whl && sha256sum countenance-*.whl)
+    else
+        hash_files edge_agent pyproject.toml setup.py
+    fi
+    hash_files systemd
+}
+
+hash_files() {
+    (cd "$SOURCE" && find "$@" -type f -not -name '*.pyc' -print0 | sort -z | xargs -0 sha256sum)
+}
+
+# Version and a digest of the ingredients, so that two states of one version never share a folder.
 release_name() {
     local version digest
     version=$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' "$SOURCE/edge_agent/__init__.py")
-    if [[ -n $WHEELS ]]; then
-        digest=$(cat "$WHEELS"/countenance-*.whl "$SOURCE"/systemd/*.* | sha256sum)
-    else
-        digest=$(cd "$SOURCE" && find edge_agent systemd pyproject.toml -type f -not -name '*.pyc' -print0 | sort -z |
-            xargs -0 sha256sum | sha256sum)
-    fi
+    digest=$(ingredients | sha256sum)
     printf '%s-%s\n' "$version" "${digest:0:8}"
 }
 
@@ -293,9 +304,9 @@ prune() {
 
 install_all() {
     local release previous
+    install_debian_packages # first of all: a numpy that comes with them is an ingredient of the release
     release=$PREFIX/$(release_name)
     previous=$(readlink "$PREFIX/current" || true)
-    install_debian_packages
     run install -d "$PREFIX"
     build_release "$release"
     create_account_and_folders

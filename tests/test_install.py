@@ -62,6 +62,78 @@ def test_the_kiosk_brings_its_unit_its_account_and_a_page_that_is_on() -> None:
         assert "+ append to /etc/countenance/agent.yaml" in done.stdout
 
 
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the installer installs, on a machine that can be changed: its Python, and what dpkg knows."""
+    folder = tmp_path / "checkout"
+    for name in ("edge_agent", "systemd", "configs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md"):
+        shutil.copy(ROOT / name, folder)
+    (folder / "wheels").mkdir()
+    for wheel in ("countenance-1-py3-none-any.whl", "numpy-1.26-py3-none-any.whl"):
+        (folder / "wheels" / wheel).write_bytes(b"wheel")
+    script = folder / "systemd" / "install.sh"
+    script.write_text(
+        script.read_text().replace("\nreadonly PYTHON=/usr/bin/python3 ", f"\nreadonly PYTHON={folder}/python ")
+    )
+    play_python(folder, "3.11", "1.24.2")
+    return folder
+
+
+def play_python(folder: Path, version: str, numpy: str) -> None:
+    program = folder / "python"
+    answers = f'*version_info*"[:2]"*) echo {version} ;; *numpy*) echo numpy=={numpy} ;;'
+    program.write_text(f'#!/bin/sh\ncase $2 in {answers} *) exec /usr/bin/python3 "$@" ;; esac\n')
+    program.chmod(0o755)
+
+
+def play_dpkg(folder: Path, status: str) -> None:
+    (folder / "bin").mkdir(exist_ok=True)
+    (folder / "bin" / "dpkg-query").write_text(f"#!/bin/sh\necho {status}\n")
+    (folder / "bin" / "dpkg-query").chmod(0o755)
+
+
+def release_of(checkout: Path, *options: str) -> str:
+    """The release that this checkout would install on this machine."""
+    script = checkout / "systemd" / "install.sh"
+    environment = {**os.environ, "PATH": f"{checkout}/bin:{os.environ['PATH']}"}
+    command = ["bash", str(script), "--dry-run", "--no-start", *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0, done.stderr
+    (name,) = set(re.findall(r"venv --system-site-packages /opt/countenance/(\S+)$", done.stdout, re.MULTILINE))
+    return str(name)
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_whatever_a_release_is_made_of_makes_another_one(checkout: Path, offline: bool) -> None:
+    """A release that is there already is not built again, so its name must tell all that it depends on."""
+    options = ["--wheels", str(checkout / "wheels")] if offline else []
+    play_dpkg(checkout, "not-installed")
+    names = [release_of(checkout, *options)]
+    assert release_of(checkout, *options) == names[0]
+
+    def changed() -> bool:
+        names.append(release_of(checkout, *options))
+        return names[-1] not in names[:-1]
+
+    play_python(checkout, "3.13", "1.24.2")
+    assert changed(), "the system came to another Python"
+    play_dpkg(checkout, "installed")
+    assert changed(), "picamera2 came, and with it a numpy to keep to"
+    play_python(checkout, "3.13", "2.2.4")
+    assert changed(), "another numpy of the system"
+    with (checkout / "systemd" / "drop-ins" / "jetson.conf").open("a") as drop_in:
+        drop_in.write("# more\n")
+    assert changed(), "a drop-in"
+    if offline:
+        (checkout / "wheels" / "numpy-1.26-py3-none-any.whl").rename(checkout / "wheels" / "numpy-2.0-py3-none-any.whl")
+        assert changed(), "the wheel of something that it needs"
+    else:
+        (checkout / "setup.py").write_text((checkout / "setup.py").read_text() + "# more\n")
+        assert changed(), "how it is built"
+
+
 def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:
     kept, purged = install("--uninstall", "--dry-run"), install("--uninstall", "--purge", "--dry-run")
     assert (kept.returncode, purged.returncode) == (0, 0)
