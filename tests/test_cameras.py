@@ -111,6 +111,49 @@ def test_a_film_that_is_damaged_in_the_middle_gives_its_readable_frames(film):
     assert 3 <= len(read_all(replay(film, loop=False))) <= 10
 
 
+def cut_film(folder: Path, suffix: str, codec: str) -> Path:
+    """The first half of the file of a film of 60 frames."""
+    path = folder / f"cut{suffix}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 30, (64, 48))
+    noise = np.random.default_rng(1).integers(0, 255, (48, 64, 3), np.uint8)
+    for step in range(60):
+        writer.write(np.roll(noise, step, 1))
+    writer.release()
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    return path
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".avi", "MJPG"), (".mkv", "XVID"), (".webm", "VP80")])
+def test_a_film_that_is_cut_off_gives_its_frames_and_ends_with_an_error(tmp_path, suffix, codec):
+    camera = open_camera(replay(cut_film(tmp_path, suffix, codec), loop=False))
+    frames = 0
+    with pytest.raises(InputError) as caught:  # noqa: PT012 (it may only be raised after the last frame)
+        while camera.read() is not None:
+            frames += 1
+    assert 10 < frames < 45
+    assert str(caught.value).endswith(f"cut{suffix} is damaged or cut off: {frames} frames of 60 could be read")
+
+
+def test_a_film_that_is_cut_off_loops_with_one_warning(tmp_path, caplog):
+    camera = open_camera(replay(cut_film(tmp_path, ".avi", "MJPG"), loop=True))
+    assert all(camera.read() is not None for _ in range(150))
+    (record,) = caplog.records
+    assert "is damaged or cut off" in record.message
+
+
+def test_a_whole_film_of_uneven_pace_is_not_taken_for_a_cut_one(tmp_path):
+    """Its file tells no number of frames, only its length and the rate that was never reached."""
+    gst_launch = require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
+    require_element("vp8enc")
+    pipeline = (
+        "videotestsrc num-buffers=60 ! video/x-raw,width=64,height=48,framerate=30/1 ! identity drop-probability=0.5 "
+        f"! vp8enc ! webmmux ! filesink location={tmp_path}/film.webm"
+    )
+    subprocess.run([gst_launch, "-q", *pipeline.split()], check=True)
+    assert 15 < len(read_all(replay(tmp_path / "film.webm", loop=False))) < 45
+
+
 @pytest.mark.parametrize("width", [320, 322, 321])
 def test_gstreamer_gives_frames_of_any_width(width):
     require("gst-launch-1.0", "gstreamer1.0-tools gstreamer1.0-plugins-base")
