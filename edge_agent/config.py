@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.config_errors import explain
+from edge_agent.config_yaml import parse_yaml
 from edge_agent.errors import ConfigError
 
 ENV_PREFIX = "COUNTENANCE_"
@@ -244,28 +244,12 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
-    try:
-        values = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader that also refuses doubled keys)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    values = parse_yaml(text, str(path))
     if values is None:
         raise ConfigError(f"{path}: the file is empty; start from configs/agent.yaml")
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: the top level holds sections such as 'camera:', not a {type(values).__name__}")
     return values
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML lets a later key replace an earlier one of the same name without a word; here that is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
 
 
 def _with_environment(
@@ -278,7 +262,8 @@ def _with_environment(
         if not name.startswith(ENV_PREFIX) or "__" not in name:
             continue
         keys = tuple(part.lower() for part in name[len(ENV_PREFIX) :].split("__"))
-        _put(merged, keys, _parse_scalar(name, text))
+        # As YAML, so that numbers, booleans and lists come out as they would from the file.
+        _put(merged, keys, parse_yaml(text, f"environment variable {name}"))
         sources[keys] = name
     return merged, sources
 
@@ -291,11 +276,3 @@ def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
         tree[key] = dict(child) if isinstance(child, dict) else {}
         tree = tree[key]
     tree[last] = value
-
-
-def _parse_scalar(name: str, text: str) -> Any:
-    """Read the variable as YAML, so that numbers, booleans and lists come out as they would from the file."""
-    try:
-        return yaml.safe_load(text) if text else None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"environment variable {name}: not a YAML value: {' '.join(str(error).split())}") from error

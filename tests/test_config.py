@@ -65,6 +65,18 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("", "the file is empty"),
         ("# nothing but a comment\n", "the file is empty"),
         ("camera: [unclosed", "not valid YAML"),
+        ("camera:\n  fps: 15\n  source: [1\n", "line 4: not valid YAML: while parsing a flow sequence, expected ','"),
+        ("device:\n  id: {{ name }}\n", "line 2: not valid YAML: a key must be a plain word; put a value that begins"),
+        ("device:\n  id: 2026-13-01\n", "line 2: not valid YAML: this looks like a value of the kind 'timestamp'"),
+        ("device:\n  id: !!bool x\n", "line 2: not valid YAML: this looks like a value of the kind 'bool'"),
+        ("device:\n  id: !!timestamp x\n", "line 2: not valid YAML: this looks like a value of the kind 'timestamp'"),
+        ("device:\n  id: !!int ''\n", "line 2: not valid YAML: this looks like a value of the kind 'int'"),
+        ("device: !!map 5\n", "line 1: not valid YAML: expected a mapping node"),
+        ("a: 1\n---\nb: 2\n", "line 2: not valid YAML: expected a single document in the stream, but found another"),
+        ("device: {id: a\0}", "not valid YAML: unacceptable character"),
+        ("[" * 3000, "nested too deeply"),
+        ("- " * 3000, "nested too deeply"),
+        ("1: {}\n", "keys should be strings"),
         ("- a list\n", "top level holds sections"),
         ("camera:\n  fps: 1\n  fps: 2\n", "stands twice"),
         ("device: {id: 'a/b'}", "level of MQTT topics"),
@@ -95,6 +107,12 @@ def test_the_environment_overrides_single_keys_and_is_named_in_errors(tmp_path):
     assert (config.mqtt.host, config.mqtt.port, config.mqtt.tls.enabled) == ("broker.example", 1884, True)
     with pytest.raises(ConfigError, match=r"environment variable COUNTENANCE_MQTT__PORT: mqtt\.port: 'x'"):
         load_config(path, {"COUNTENANCE_MQTT__PORT": "x"})
+
+
+@pytest.mark.parametrize("value", ["{{ name }}", "2026-13-01", "[" * 3000, "[unclosed", "{a: 1, a: 2}"])
+def test_an_environment_variable_that_is_no_value_is_named(value):
+    with pytest.raises(ConfigError, match=r"^environment variable COUNTENANCE_DEVICE__ID.*: not valid YAML: "):
+        load_config(None, {"COUNTENANCE_DEVICE__ID": value})
 
 
 def test_the_configuration_is_frozen():
