@@ -142,6 +142,14 @@ class TlsConfig(_Section):
             raise ValueError("cert_file and key_file belong together: give both or neither")
         return self
 
+    @model_validator(mode="after")
+    def _on_where_it_is_described(self) -> TlsConfig:
+        """Whoever names a certificate expects TLS, and would send user name and password in clear."""
+        named = [key for key in ("ca_file", "cert_file", "key_file") if getattr(self, key) is not None]
+        if named and not self.enabled:
+            raise ValueError(f"{' and '.join(named)} without TLS: add 'enabled: true', or take that out")
+        return self
+
 
 class MqttConfig(_Section):
     """The broker and how to speak to it. The password is a secret: see docs/mqtt.md."""

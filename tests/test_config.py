@@ -85,6 +85,8 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("camera: {region: [0.5, 0, 0.6, 1]}", "inside the picture"),
         ("camera: {source: [1]}", "camera.source: [1]"),
         ("mqtt: {tls: {cert_file: a.pem}}", "belong together"),
+        ("mqtt: {tls: {ca_file: a.pem}}", "ca_file without TLS: add 'enabled: true'"),
+        ("mqtt: {tls: {cert_file: a.pem, key_file: b.pem, enabled: false}}", "cert_file and key_file without TLS"),
         ("window: {seconds: .nan}", "finite"),
     ],
 )
