@@ -36,6 +36,17 @@ def _topic_prefix(value: str) -> str:
     return value
 
 
+def _name_in_a_network(value: str) -> str:
+    """IDNA 2003, as Python's sockets encode names: what it refuses would be a UnicodeError there."""
+    try:
+        value.encode("idna")
+    except UnicodeError:
+        raise ValueError("must be a host name or address: parts of 1 to 63 characters, with dots between") from None
+    if not value.isprintable() or " " in value:
+        raise ValueError("must be a host name or address, without spaces")
+    return value
+
+
 def _host_name() -> str:
     """The machine's name, cut to what a topic level may hold."""
     return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "device"
@@ -43,6 +54,7 @@ def _host_name() -> str:
 
 TopicLevel = Annotated[str, AfterValidator(_topic_level)]
 TopicPrefix = Annotated[str, AfterValidator(_topic_prefix)]
+Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name_in_a_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -155,7 +167,7 @@ class MqttConfig(_Section):
     """The broker and how to speak to it. The password is a secret: see docs/mqtt.md."""
 
     enabled: bool = True
-    host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 1883
     username: str | None = None
     password_file: Path | None = None
@@ -183,7 +195,7 @@ class KioskConfig(_Section):
     """The offline page."""
 
     enabled: bool = False
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8765
     title: Annotated[str, Field(min_length=1, max_length=80)] = "How do we feel?"
     logo: Path | None = None
@@ -197,7 +209,7 @@ class MetricsConfig(_Section):
     """A Prometheus end point of its own, for devices without the kiosk."""
 
     enabled: bool = False
-    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 9465
 
 

@@ -82,6 +82,10 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("device: {id: 'a/b'}", "level of MQTT topics"),
         ("device: {id: ''}", "level of MQTT topics"),
         ("mqtt: {topic_prefix: 'a/#'}", "MQTT topic levels"),
+        ("mqtt: {host: a..b}", "mqtt.host: 'a..b' is wrong: must be a host name or address: parts of 1 to 63"),
+        (f"mqtt: {{host: {'a' * 70}}}", "parts of 1 to 63 characters"),
+        ('kiosk: {host: "a\\0b"}', "without spaces"),
+        ('metrics: {host: "a b"}', "without spaces"),
         ("camera: {region: [0.5, 0, 0.6, 1]}", "inside the picture"),
         ("camera: {source: [1]}", "camera.source: [1]"),
         ("mqtt: {tls: {cert_file: a.pem}}", "belong together"),
@@ -115,6 +119,13 @@ def test_the_environment_overrides_single_keys_and_is_named_in_errors(tmp_path):
 def test_an_environment_variable_that_is_no_value_is_named(value):
     with pytest.raises(ConfigError, match=r"^environment variable COUNTENANCE_DEVICE__ID.*: not valid YAML: "):
         load_config(None, {"COUNTENANCE_DEVICE__ID": value})
+
+
+@pytest.mark.parametrize(
+    "host", ["::1", "192.0.2.1", "broker.example.org", "bücher.example", "box", "box.", "fe80::1%eth0"]
+)
+def test_every_kind_of_host_is_taken(host):
+    assert Config.model_validate({"mqtt": {"host": host}}).mqtt.host == host
 
 
 def test_the_configuration_is_frozen():

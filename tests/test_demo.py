@@ -157,6 +157,7 @@ def test_a_redrawn_screen_leaves_what_came_between_alone():
         ("--port", "x", "valid integer"),
         ("--device", "#", "level of MQTT topics"),
         ("--host", "", "at least 1 character"),
+        ("--host", "a..b", "parts of 1 to 63"),
     ],
 )
 def test_watch_options_follow_the_rules_of_the_configuration(capsys, option, value, reason):
