@@ -244,10 +244,15 @@ def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> C
         ConfigError: the file is missing, unreadable, empty or not YAML, or values are wrong; one line a fault.
     """
     values = _read_yaml(path) if path is not None else {}
-    return _validate(values, str(path) if path is not None else "defaults", environ)
+    return make_config(values, str(path) if path is not None else "defaults", environ)
 
 
-def _validate(values: dict[str, Any], origin: str, environ: Mapping[str, str]) -> Config:
+def make_config(values: dict[str, Any], origin: str, environ: Mapping[str, str]) -> Config:
+    """Lay the environment over ``values``, which messages call ``origin``, and validate.
+
+    Raises:
+        ConfigError: values are wrong; one line a fault.
+    """
     merged, sources = _with_environment(values, environ)
     try:
         return Config.model_validate(merged)

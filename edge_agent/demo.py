@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import socket
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 from edge_agent.agent import Agent
 from edge_agent.bars import Screen, bars
-from edge_agent.config import Config
+from edge_agent.config import ENV_PREFIX, Config, make_config
 from edge_agent.errors import BrokerError, CountenanceError, MissingPackageError
 from edge_agent.logs import setup
 from edge_agent.watch import Message, subscribe
@@ -26,6 +27,8 @@ FPS = 12
 FILM_FRAMES = 72
 FRAME_SIZE = 640, 480
 """Width, height."""
+OWN_SECTIONS = ("DEVICE", "CAMERA", "MQTT", "STORE")
+"""The environment may be that of a real device, whose broker and store must not see the demo."""
 
 
 def run_demo(seconds: float | None) -> int:
@@ -48,7 +51,9 @@ def run_demo(seconds: float | None) -> int:
 
 
 def _config(folder: Path, film: Path, broker_port: int) -> Config:
-    return Config.model_validate(
+    own = tuple(f"{ENV_PREFIX}{section}__" for section in OWN_SECTIONS)
+    environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(own)}
+    return make_config(
         {
             "device": {"id": "demo", "name": "Countenance demo"},
             "camera": {"backend": "replay", "source": str(film), "fps": FPS},
@@ -58,7 +63,9 @@ def _config(folder: Path, film: Path, broker_port: int) -> Config:
             "store": {"path": str(folder / "windows.sqlite")},
             "kiosk": {"enabled": True, "port": _free_port()},
             "log": {"level": "warning"},
-        }
+        },
+        "demo",
+        environ,
     )
 
 

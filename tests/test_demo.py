@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,24 @@ def test_the_demo_can_be_subscribed_to_and_its_page_read_while_it_runs(tmp_path)
             assert b"<html" in answer.read()
         demo.process.send_signal(signal.SIGINT)
         assert demo.process.wait(20) == 0
+
+
+def test_the_demo_takes_the_environment_but_keeps_its_own_broker_and_store(tmp_path):
+    """It advises COUNTENANCE_LOG__LEVEL=debug itself; whatever names a real device's things must not reach it."""
+    environ = {
+        **os.environ,
+        "COUNTENANCE_LOG__LEVEL": "info",
+        "COUNTENANCE_MQTT__PORT": str(free_port()),
+        "COUNTENANCE_STORE__PATH": str(tmp_path / "real.sqlite"),
+    }
+    command = [sys.executable, "-m", "edge_agent.cli", "demo", "--seconds", "8"]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert " info agent: ready device=demo " in done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = subprocess.run(command, env={**environ, "COUNTENANCE_LOG__LEVEL": "loud"}, capture_output=True, text=True)
+    assert done.returncode == 78
+    assert "environment variable COUNTENANCE_LOG__LEVEL: log.level: 'loud' is wrong" in done.stderr
 
 
 def test_the_demo_leaves_nothing_behind(tmp_path):
@@ -145,9 +164,11 @@ def test_a_redrawn_screen_leaves_what_came_between_alone():
             screen.show(lines)
         screen.begin_below()
         screen.show(["three"])
-    written = os.read(master, 1000).decode()
-    os.close(master)
-    assert written == "one\r\n\x1b[1F\x1b[Jtwo\r\nthree\r\n"
+    written = b""
+    with os.fdopen(master, "rb", buffering=0) as read, suppress(OSError):  # EIO: no other end any more
+        while part := read.read(1000):
+            written += part
+    assert written == b"one\r\n\x1b[1F\x1b[Jtwo\r\nthree\r\n"
 
 
 @pytest.mark.parametrize(
