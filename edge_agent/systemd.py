@@ -24,7 +24,6 @@ class Notifier:
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._address = _socket_address(environ)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) if self._address else None
         self.watchdog_s = _watchdog_s(environ) if self._address else None
         """Seconds after which systemd kills an agent that has not called :meth:`watchdog`; None: no watchdog."""
         self._status = ""
@@ -52,16 +51,6 @@ class Notifier:
         """The agent was asked to stop and drains."""
         self._send("STOPPING=1", self._status_line(status))
 
-    def extend_timeout(self, seconds: float) -> None:
-        """Ask for this many seconds from now for a start or stop that takes longer than the unit allows."""
-        self._send(f"EXTEND_TIMEOUT_USEC={round(seconds * 1e6)}")
-
-    def close(self) -> None:
-        """Close the socket; nothing is sent afterwards."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-
     def _status_line(self, text: str) -> str | None:
         """``STATUS=...`` on one line and without passwords, or None when it is the one shown already."""
         line = redact(" ".join(text.split()))[:STATUS_MAX_CHARS]
@@ -72,10 +61,11 @@ class Notifier:
 
     def _send(self, *assignments: str | None) -> bool:
         """Send as one datagram; a manager that cannot be reached must not stop the pipeline: it is logged, once."""
-        if self._socket is None or self._address is None:
+        if self._address is None:
             return False
         try:
-            self._socket.sendto("\n".join(filter(None, assignments)).encode(), self._address)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+                sender.sendto("\n".join(filter(None, assignments)).encode(), self._address)
         except OSError as error:
             if not self._failing:
                 log.warning("systemd not reachable", extra={"socket": os.fsdecode(self._address), "error": str(error)})
