@@ -110,6 +110,24 @@ def test_sigterm_at_any_moment_of_the_start_ends_cleanly_or_by_the_signal(tmp_pa
         wait_until(lambda: "ready" in agent.log, 30)
 
 
+def test_what_readme_starts_on_a_laptop_keeps_its_windows_where_it_was_started(tmp_path, monkeypatch):
+    """An ordinary user may not write the service's folder; here a picture stands in for the camera."""
+    (name,) = re.findall(r"\.venv/bin/edge-agent run -c (configs/\S+)", (ROOT / "README.md").read_text())
+    environ = {
+        "COUNTENANCE_CAMERA__BACKEND": "replay",
+        "COUNTENANCE_CAMERA__SOURCE": str(write_astronaut(tmp_path / "astronaut.png")),
+        "COUNTENANCE_MQTT__PORT": str(free_port()),
+        "COUNTENANCE_KIOSK__PORT": str(free_port()),
+    }
+    monkeypatch.chdir(tmp_path)
+    with AgentProcess("run", "-c", ROOT / name, folder=tmp_path, environ=environ) as agent:
+        wait_until(lambda: "camera running" in agent.log, 30)
+        with urlopen(f"http://127.0.0.1:{environ['COUNTENANCE_KIOSK__PORT']}/") as page:
+            assert b"<html" in page.read()
+        assert agent.stop() == 0
+    assert len(rows(tmp_path / "windows.sqlite")) == 1
+
+
 def test_a_film_that_ends_ends_the_agent_with_all_its_frames_read(broker, tmp_path):
     folder = tmp_path / "film"
     folder.mkdir()
