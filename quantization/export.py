@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 RUNTIMES: tuple[RuntimeChoice, ...] = ("litert", "tflite")
 SELF_TEST_EMOTIONS = ("happy", "surprise", "angry")
 SELF_TEST_TOLERANCE = 4
-"""Steps: one runtime's answers agree bit for bit on x86-64 and aarch64, but its next release may round otherwise."""
+"""Steps: ARM and x86-64 differ by one or two, and a runtime's next release may round otherwise."""
 
 
 def export(run: Path, to: Path, faces: Faces, split_seed: int, default_head: str) -> ModelInfo:
@@ -49,6 +49,7 @@ def export(run: Path, to: Path, faces: Faces, split_seed: int, default_head: str
         heads[name] = _head(model.info.heads[name].output, logits[name], labels, parts)
         log.info("%s: %s", name, heads[name].figures)
     info = model.info.model_copy(update={"heads": heads, "self_test": self_test(model, training)})
+    to.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to, model.content)
     write_atomically(to.with_suffix(".json"), _readable(info).encode())
     return info
