@@ -108,7 +108,8 @@ install_debian_packages() {
         raspberry-pi) packages+=(python3-picamera2) ;;
         jetson) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     esac
-    [[ -z $KIOSK_WANTED ]] || packages+=(cage chromium xwayland) # cage does not start without Xwayland
+    # cage does not start without Xwayland, and gets no screen without a login session.
+    [[ -z $KIOSK_WANTED ]] || packages+=(cage chromium xwayland libpam-systemd)
     for package in "${packages[@]}"; do
         is_installed "$package" || missing+=("$package")
     done

@@ -30,6 +30,7 @@ def setting(name: str) -> str:
 def command(name: str, port: int, runtime: Path) -> list[str]:
     """The unit's command as systemd would start it."""
     line = setting(name).replace("${PAGE_PORT}", str(port)).replace("${PAGE_PATH}", "/?theme=dark")
+    line = line.replace("$CAGE_OPTIONS", "")
     return shlex.split(line.replace("%t", str(runtime)))
 
 
@@ -51,11 +52,15 @@ def test_the_page_is_shown_by_cage_and_chromium_as_the_unit_starts_them(home: Pa
     require("cage", "cage")
     require("chromium", "chromium")
     display = {"WLR_BACKENDS": "headless", "WLR_LIBINPUT_NO_DEVICES": "1", "WLR_RENDERER": "pixman"}
-    environment = {**os.environ, **display, "XDG_RUNTIME_DIR": str(home), "HOME": str(home)}
+    # What the login session says of the runtime folder is out of the unit's reach; here as there.
+    environment = {**os.environ, **display, "XDG_RUNTIME_DIR": "/run/user/closed", "HOME": str(home)}
     # In containers, where tests run, Chromium often cannot sandbox itself.
     environment["CHROMIUM_FLAGS"] = "--no-sandbox"
     with Stage(tmp_path) as stage:
         stage.play("live")
+        (home / "countenance-kiosk").mkdir()
+        if os.geteuid() == 0:
+            os.chown(home / "countenance-kiosk", NOBODY, NOBODY)
         run = command("ExecStart", stage.config.kiosk.port, home)
         with (tmp_path / "log").open("wb") as log:
             cage = subprocess.Popen(run, env=environment, stdout=log, stderr=log, **as_anybody())

@@ -15,6 +15,7 @@ CACHE = ROOT / ".cache" / "device"
 MIRROR = "http://deb.debian.org/debian"
 PYTHON = "python3,python3-venv,ca-certificates"
 SYSTEM = f"{PYTHON},systemd,systemd-sysv,dbus,procps,mosquitto,mosquitto-clients"
+SCREEN = f"{SYSTEM},libpam-systemd,cage,chromium,xwayland,grim,wlr-randr"
 NEWEST_GLIBC_MINOR = 36
 """Debian 12 has glibc 2.36, so wheels up to manylinux_2_36 run on both releases."""
 
@@ -29,12 +30,15 @@ def require(program: str, package: str) -> None:
     pytest.skip(message)
 
 
-def debian_tree(release: str, architecture: str, packages: str) -> Path:
-    """A minimal Debian with these packages; made once, in a minute or less (emulated: ten to twenty)."""
+def debian_tree(release: str, architecture: str, packages: str, kind: str = "") -> Path:
+    """A minimal Debian with these packages; made once, in a minute or less (emulated: ten to twenty).
+
+    ``kind`` tells trees with other packages apart.
+    """
     require("mmdebstrap", "mmdebstrap")
     if os.geteuid() != 0:
         pytest.skip("booting a system needs root")
-    tree = CACHE / f"{release}-{architecture}"
+    tree = CACHE / "-".join(filter(None, (release, architecture, kind)))
     if not tree.is_dir():
         tree.parent.mkdir(parents=True, exist_ok=True)
         part = tree.with_name(f"{tree.name}.part")
