@@ -339,7 +339,10 @@ uninstall() {
     run rm -rf "$CONFIG" "$STATE"
     local account
     for account in "$ACCOUNT" "$KIOSK_ACCOUNT"; do
-        if getent passwd "$account" >/dev/null; then run userdel "$account"; fi
+        getent passwd "$account" >/dev/null || continue
+        # The kiosk is a login session, whose systemd outlives it a while; userdel refuses a user who is logged in.
+        [[ ! -d /run/systemd/system ]] || run systemctl stop "user-$(id -u "$account").slice"
+        run userdel "$account"
     done
     say 'Done: nothing is left.'
 }
