@@ -204,6 +204,26 @@ def test_where_nothing_can_be_written_it_works_from_memory_and_says_so(device: C
     wait_until(lambda: "memory" not in device.show(UNIT, "StatusText"), 20, "the status line of every day")
 
 
+def test_without_its_partition_it_works_from_memory_and_says_so(device: Container) -> None:
+    """The partition that docs/device.md recommends is lost, and with it the folder; later both are back."""
+    device.run(f"systemctl stop {UNIT} && mv /var/lib/countenance /var/lib/elsewhere")
+    device.write(
+        "/run/systemd/system/var-lib-countenance.mount",
+        "[Mount]\nWhat=/dev/disk/by-label/countenance\nWhere=/var/lib/countenance\nType=no-such-file-system\n",
+    )
+    device.run(f"systemctl daemon-reload && systemctl start {UNIT}")
+    wait_until(lambda: "memory" in device.show(UNIT, "StatusText"), 20, "a status line that says so")
+    told = [line for line in journal(device).splitlines() if "kept in memory only" in line]
+    assert "/var/lib/countenance/windows.sqlite" in told[-1]
+    one_message(device, "countenance/porch/emotions")
+    store = one_message(device, "countenance/porch/health")["store"]
+    assert isinstance(store, dict)
+    assert store["in_memory"] is True
+    device.run(f"systemctl stop {UNIT} && rm /run/systemd/system/var-lib-countenance.mount && systemctl daemon-reload")
+    device.run(f"rm -rf /var/lib/countenance; mv /var/lib/elsewhere /var/lib/countenance && systemctl start {UNIT}")
+    wait_until(lambda: "memory" not in device.show(UNIT, "StatusText"), 20, "the status line of every day")
+
+
 def test_an_upgrade_keeps_configuration_and_windows(device: Container) -> None:
     before = one_message(device, "countenance/porch/emotions")
     code, said = install(device, "better")
