@@ -247,20 +247,46 @@ switch_to() {
     install_units "$1"
 }
 
+main_pid() { systemctl show -p MainPID --value "$SERVICE"; }
+
 # Restarts the service and waits until it is ready and stays so; Type=notify makes systemctl wait for READY=1.
 start_service() {
+    local release=$1 pid
     run systemctl daemon-reload
     run timeout "$READY_S" systemctl restart "$SERVICE" || return 1
-    [[ -z $DRY_RUN ]] || return 0
-    local pid
-    pid=$(systemctl show -p MainPID --value "$SERVICE")
-    sleep "$SETTLE_S"
-    systemctl is-active -q "$SERVICE" && [[ $(systemctl show -p MainPID --value "$SERVICE") == "$pid" ]]
+    if [[ -z $DRY_RUN ]]; then
+        pid=$(main_pid)
+        sleep "$SETTLE_S"
+        systemctl is-active -q "$SERVICE" && [[ $(main_pid) == "$pid" ]] || return 1
+    fi
+    run touch "$release/.good"
+}
+
+# A release that was started by a boot became good unseen. What `current` says proves nothing: an installer that was cut
+# off left it pointing to a release that never ran. The libraries in the service's memory do.
+mark_running() {
+    [[ -d /run/systemd/system ]] && systemctl is-active -q "$SERVICE" || return 0
+    local running
+    running=$(grep -os -m 1 "$PREFIX/[^/ ]*/lib/" "/proc/$(main_pid)/maps" || true)
+    [[ -z $running ]] || run touch "${running%/lib/}/.good"
+}
+
+# What to go back to should this release not become ready: the release in use, else the one that was ready last.
+fallback_of() {
+    local release=$1 current mark newest=''
+    current=$(readlink "$PREFIX/current" || true)
+    if [[ $current != "$release" && -e $current/.good ]]; then
+        newest=$current/.good
+    elif [[ ! -e $release/.good ]]; then
+        for mark in "$PREFIX"/*/.good; do
+            [[ -L ${mark%/.good} || (-n $newest && $newest -nt $mark) ]] || newest=$mark
+        done
+    fi
+    printf '%s\n' "${newest%/.good}"
 }
 
 activate() {
-    local release=$1 previous
-    previous=$(readlink "$PREFIX/current" || true)
+    local release=$1 previous=$2
     switch_to "$release"
     install_password
     run systemctl -q enable "$SERVICE"
@@ -273,7 +299,7 @@ activate() {
         say '= not started: it starts at the next boot'
         return
     fi
-    start_service || roll_back "$release" "$previous"
+    start_service "$release" || roll_back "$release" "$previous"
     # It waits for the page by itself.
     [[ -z $KIOSK_WANTED ]] || run systemctl --no-block restart "$KIOSK"
     run systemctl --no-pager --lines=0 status "$SERVICE"
@@ -283,19 +309,19 @@ roll_back() {
     local release=$1 previous=$2
     say "! $(basename "$release") did not become ready (it gets $READY_S s). Its last words:"
     journalctl -u "$SERVICE" -n 15 --no-pager -o cat || true
-    if [[ -z $previous || $previous == "$release" || ! -e $previous/.complete ]]; then
+    if [[ -z $previous ]]; then
         fail "there is no other version to go back to; mend what the lines above say (often $CONFIG/agent.yaml), then run this again"
     fi
     say "! Going back to $(basename "$previous")"
     switch_to "$previous"
-    run rm -rf "$release"
-    start_service || fail "the previous version does not start either: see journalctl -u $SERVICE"
+    [[ -e $release/.good ]] || run rm -rf "$release"
+    start_service "$previous" || fail "the previous version does not start either: see journalctl -u $SERVICE"
     fail "rolled back: $(basename "$previous") is running again"
 }
 
 # Keeps the running release and the one before it.
 prune() {
-    local running previous=$1 release
+    local previous=$1 running release
     running=$(readlink "$PREFIX/current" || true)
     for release in "$PREFIX"/*/; do
         release=${release%/}
@@ -307,15 +333,16 @@ install_all() {
     local release previous
     install_debian_packages # first of all: a numpy that comes with them is an ingredient of the release
     release=$PREFIX/$(release_name)
-    previous=$(readlink "$PREFIX/current" || true)
+    mark_running
+    previous=$(fallback_of "$release")
     run install -d "$PREFIX"
     build_release "$release"
     create_account_and_folders
     run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
         fail "the configuration does not fit this version (see above); nothing was switched: mend $CONFIG/agent.yaml and run this again"
     install_detector "$release"
-    activate "$release"
-    [[ $previous == "$release" ]] || prune "$previous"
+    activate "$release" "$previous"
+    [[ -z $previous ]] || prune "$previous"
     say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"
 }
 

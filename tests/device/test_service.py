@@ -235,11 +235,29 @@ def test_an_upgrade_keeps_configuration_and_windows(device: Container) -> None:
 
 
 def test_an_upgrade_that_never_gets_ready_is_rolled_back(device: Container) -> None:
+    """Also to a version that no installer saw become ready, as in an image, where the first boot starts it."""
+    device.run("rm -f /opt/countenance/*/.good")
     code, said = install(device, "broken")
     assert code == 1
     assert "rolled back" in said
     assert "/9.1" in device.run("readlink /opt/countenance/current")
     assert "9.2" not in device.run("ls /opt/countenance")
+    assert device.show(UNIT, "ActiveState") == "active"
+    one_message(device, "countenance/porch/emotions")
+
+
+def test_an_upgrade_that_was_cut_off_can_still_be_rolled_back(device: Container) -> None:
+    """By then `current` names the version that never got ready."""
+    cut_off = """
+        /broken/systemd/install.sh --wheels /broken-wheels >/run/cut-off 2>&1 & installer=$!
+        until readlink /opt/countenance/current | grep -q /9.2; do sleep 0.1; done
+        kill -KILL $installer
+    """
+    device.run(cut_off)
+    code, said = install(device, "broken")
+    assert code == 1
+    assert "rolled back" in said, said
+    assert "/9.1" in device.run("readlink /opt/countenance/current")
     assert device.show(UNIT, "ActiveState") == "active"
     one_message(device, "countenance/porch/emotions")
 
