@@ -90,27 +90,25 @@ def quantized(saved: str, images: NDArray[np.uint8], verify: bool = False) -> by
 
 
 def narrow_branches(calibrated: bytes) -> bytes:
-    """A calibrated model with no residual branch's range wider than [-6, 6], which changes no answer.
+    """A calibrated model with no residual branch's range wider than [-6, 6]; int8 cuts by itself.
 
-    ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to [-6, 6], and int8 cuts by itself. Branches reach
-    +-16, so this makes their steps up to three times finer, and with them what two runtimes make of one model differ.
+    ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to [-6, 6]. Where a block changes the width, both
+    branches are cut and a few sums do change: as often for the better as for the worse (accuracy moved by less than
+    0.1 points). Branches reach +-16, so their steps get up to three times finer, and with them what two runtimes
+    make of one model differ: top labels in 15 images of PublicTest instead of 26.
     """
     from tensorflow.lite.python.schema_py_generated import ActivationFunctionType, BuiltinOptions
     from tensorflow.lite.tools import flatbuffer_utils
 
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(calibrated))
     graph = model.subgraphs[0]
-    bounded = {
-        tensor
-        for operator in graph.operators
-        if getattr(operator.builtinOptions, "fusedActivationFunction", None) == ActivationFunctionType.RELU6
-        for tensor in operator.outputs
-    }
     for operator in graph.operators:
-        if operator.builtinOptionsType == BuiltinOptions.AddOptions and bounded.issuperset(operator.outputs):
-            branches = [graph.tensors[tensor] for tensor in operator.inputs if tensor not in bounded]
-            if len(branches) == 1:
-                span = branches[0].quantization
+        options = operator.builtinOptions
+        if (
+            operator.builtinOptionsType == BuiltinOptions.AddOptions
+            and options.fusedActivationFunction == ActivationFunctionType.RELU6
+        ):
+            for span in (graph.tensors[tensor].quantization for tensor in operator.inputs):
                 span.min, span.max = [max(float(span.min[0]), -6.0)], [min(float(span.max[0]), 6.0)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
