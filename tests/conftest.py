@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,18 @@ import pytest
 
 import edge_agent  # noqa: F401 (first of all: it bounds what OpenCV decodes, which OpenCV reads when it is imported)
 from tests.broker import Broker, require_mosquitto
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command line run in this process configures logging, which the next test must not inherit."""
+    loggers = [logging.getLogger(), logging.getLogger("edge_agent")]
+    before = [(logger.level, logger.handlers[:]) for logger in loggers]
+    yield
+    logging.captureWarnings(False)
+    for logger, (level, handlers) in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
 
 
 @pytest.fixture
