@@ -4,7 +4,7 @@ Groups of people are made from the half of FER-2013's PublicTest that neither ca
 emotions is drawn, then faces with replacement, and each estimate is compared with the shares that were drawn. The int8
 model answers through the code that the device runs.
 
-    python -m benchmarks.prevalence --data ../shared/data --write   # the table of docs/shares.md
+    python -m benchmarks.prevalence --data ../shared/data --write   # the tables of docs/shares.md
     python -m benchmarks.prevalence --data ../shared/data --tune    # what the settings were chosen by
 """
 
@@ -35,7 +35,7 @@ from training.data import divide, find_source, load
 Array = NDArray[np.float64]
 WINDOWS = 500
 SEED = 2013
-FIGURES = {"fer2013": Path("docs/figures/prevalence.json"), "ferplus": Path("docs/figures/prevalence_ferplus.json")}
+FIGURES = {head: Path(f"docs/figures/prevalence_{head}.json") for head in ("ferplus", "fer2013")}
 PAGE = Path("docs/shares.md")
 
 
@@ -79,9 +79,15 @@ class Faces:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write where asked, head by head."""
     options = _options()
-    classifier = Classifier(load_model(options.model), labels=options.labels)
+    for labels in FIGURES if options.labels is None else (options.labels,):
+        measure_head(labels, options)
+
+
+def measure_head(labels: str, options: argparse.Namespace) -> None:
+    """All rows for one head, judged by its own labels."""
+    classifier = Classifier(load_model(options.model), labels=labels)
     selection, estimator, reference = read(classifier, options.data)
     if options.tune:
         tune(reference, options.windows)
@@ -106,9 +112,9 @@ def main() -> None:
     text = table(result)
     print(text)
     if options.write:
-        FIGURES[options.labels].parent.mkdir(parents=True, exist_ok=True)
-        FIGURES[options.labels].write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        write_between(PAGE, f"prevalence {options.labels}", text)
+        FIGURES[labels].parent.mkdir(parents=True, exist_ok=True)
+        FIGURES[labels].write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_between(PAGE, f"prevalence {labels}", text)
 
 
 def read(classifier: Classifier, data: Path) -> tuple[Faces, ShareEstimator, Faces]:
@@ -274,9 +280,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder with fer2013.csv.gz")
     parser.add_argument("--model", type=Path, help="a .tflite file (default: the shipped model)")
-    parser.add_argument(
-        "--labels", choices=("fer2013", "ferplus"), default="fer2013", help="whose labels are the truth"
-    )
+    parser.add_argument("--labels", choices=tuple(FIGURES), help="only this head, judged by its own labels")
     parser.add_argument("--windows", type=int, default=WINDOWS)
     parser.add_argument("--write", action="store_true", help=f"write a .json in docs/figures and the table in {PAGE}")
     parser.add_argument("--tune", action="store_true", help="show what the settings are chosen by")

@@ -6,11 +6,14 @@ python -m benchmarks.prevalence_plot      # needs matplotlib (extra train)
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from benchmarks.prevalence import FIGURES
 
-PICTURE = FIGURES["fer2013"].with_suffix(".png")
+HEAD = "ferplus"
+"""The one that devices publish by default."""
+PICTURE = Path("docs/figures/prevalence.png")
 PANELS = {
     "strong": "Any mix of emotions",
     "moderate": "A moderately unusual mix",
@@ -30,7 +33,7 @@ def main() -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    result = json.loads(FIGURES["fer2013"].read_text(encoding="utf-8"))
+    result = json.loads(FIGURES[HEAD].read_text(encoding="utf-8"))
     plt.rcParams.update({"font.size": 10.5, "axes.spines.top": False, "axes.spines.right": False})
     figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 4.1), sharey=True, layout="constrained")
     for panel, (shift, title) in zip(panels, PANELS.items(), strict=True):
