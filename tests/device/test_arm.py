@@ -21,8 +21,6 @@ from tests.device.trees import PYTHON, build_wheel, debian_tree, site_packages, 
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3600)]
 
-ROUNDING_POINTS = 2.0
-"""What a few steps of the int8 scale may be worth in percent, on a face that is read with confidence."""
 SYSTEMS = {"bookworm": ("3.11", "tflite"), "trixie": ("3.13", "litert")}
 """Release to its Python, and the runtime that the package depends on there."""
 PREDICT = "import sys; from edge_agent.cli import main; sys.exit(main(sys.argv[1:]))"
@@ -100,8 +98,7 @@ def test_a_photograph_gets_the_same_answer_as_on_x86(system: str, photo: Path) -
     there = json.loads(MACHINES[system].python(*command, "/photo/agent.yaml", "/photo/astronaut.png"))
     expected = json.loads(here(*command, str(photo / "agent.yaml"), str(photo / "astronaut.png")))
     assert there["faces"], "the face was found"
-    assert there["percentages"] == pytest.approx(expected["percentages"], abs=ROUNDING_POINTS)
-    assert [face["box"] for face in there["faces"]] == [face["box"] for face in expected["faces"]]
+    assert (there["faces"], there["percentages"]) == (expected["faces"], expected["percentages"])
 
 
 def test_the_demo_runs_from_the_camera_to_the_broker_and_back(system: str) -> None:
