@@ -93,8 +93,9 @@ def narrow_branches(calibrated: bytes) -> bytes:
     """A calibrated model with no residual branch's range wider than [-6, 6]; int8 cuts by itself.
 
     ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to [-6, 6]. Where a block changes the width, both
-    branches are cut and a few sums do change (accuracy of `emotion` moved by less than 0.1 points). Branches reach +-16, so their steps get up to three times finer, and with them what two runtimes
-    make of one model differ: top labels in 15 images of PublicTest instead of 26.
+    branches are cut and a few sums do change (accuracy of `emotion` moved by less than 0.1 points). Branches reach
+    +-16, so their steps get up to three times finer, and with them what two runtimes make of one model differ: top
+    labels in 15 images of PublicTest instead of 26.
     """
     from tensorflow.lite.python.schema_py_generated import ActivationFunctionType, BuiltinOptions
     from tensorflow.lite.tools import flatbuffer_utils
