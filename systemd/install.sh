@@ -221,10 +221,6 @@ install_units() {
             run rm -f "$DROP_INS/40-$name.conf"
         fi
     done
-    # Older ones warn of these keys at every start.
-    if (($(systemctl --version | awk 'NR == 1 {print $2}') >= 254)); then
-        run install -m 0644 "$units/drop-ins/backoff.conf" "$DROP_INS/30-backoff.conf"
-    fi
     if [[ -n $KIOSK_WANTED || -e $UNITS/$KIOSK ]] && [[ -e $units/$KIOSK || -n $DRY_RUN ]]; then
         run install -m 0644 "$units/$KIOSK" "$UNITS/$KIOSK"
     fi

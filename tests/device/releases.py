@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from tests.broker import wait_until
 from tests.device.container import Container
@@ -83,3 +86,23 @@ def one_message(device: Container, topic: str, options: str = "") -> dict[str, o
 def journal(device: Container) -> str:
     """All that the service has said."""
     return device.run(f"journalctl -u {UNIT} --no-pager -o cat")
+
+
+def check_that_restarts_slow_down(device: Container) -> None:
+    """The agent is killed again and again after somebody started it by hand; each time it is away for longer."""
+    device.run(f"systemctl restart {UNIT}", timeout_s=100)
+    assert device.show(UNIT, "NRestarts") == "0"
+    away = [_seconds_until_back(device) for _ in range(3)]
+    starting = away[0] - 5
+    assert starting > 0
+    assert [round(seconds - starting) for seconds in away[1:]] == pytest.approx([10, 20], abs=3), away
+    device.run(f"systemctl restart {UNIT}", timeout_s=100)
+    assert device.show(UNIT, "NRestarts") == "0"
+
+
+def _seconds_until_back(device: Container) -> float:
+    pid, began = device.show(UNIT, "MainPID"), time.monotonic()
+    device.run(f"systemctl kill -s KILL --kill-whom=main {UNIT}")
+    wait_until(lambda: device.show(UNIT, "MainPID") not in (pid, "0"), 60, "another process")
+    wait_until(lambda: device.show(UNIT, "ActiveState") == "active", 60, "active again")
+    return time.monotonic() - began

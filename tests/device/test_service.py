@@ -22,6 +22,7 @@ from tests.device.releases import (
     REPLAY,
     UNIT,
     binds,
+    check_that_restarts_slow_down,
     install,
     journal,
     make_release,
@@ -143,6 +144,10 @@ def test_a_frozen_agent_is_killed_by_the_watchdog_and_comes_back(device: Contain
     wait_until(lambda: device.show(UNIT, "ActiveState") == "active", 60, "active again")
     assert "Watchdog timeout" in journal(device)
     assert "most recent call first" in journal(device), "the journal shows where each thread hung"
+
+
+def test_restarts_come_slower_and_slower(device: Container) -> None:
+    check_that_restarts_slow_down(device)
 
 
 def test_without_camera_and_broker_it_waits_longer_than_the_watchdog(device: Container) -> None:
