@@ -44,7 +44,7 @@ def explain(
 
 def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tuple[str, ...]:
     """Without the name of a union's branch ("int"), which pydantic adds behind the key that stands in the file."""
-    if detail["type"] in ("extra_forbidden", "missing"):
+    if detail["type"] in ("extra_forbidden", "invalid_key", "missing"):
         return keys
     real: list[str] = []
     for key in keys:
@@ -59,7 +59,7 @@ def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tupl
 
 
 def _fault(detail: ErrorDetails, keys: tuple[str, ...], values: Mapping[str, Any], model: type[BaseModel]) -> str:
-    if detail["type"] == "extra_forbidden":
+    if detail["type"] in ("extra_forbidden", "invalid_key"):
         return _unknown_key(keys, model)
     what = detail["msg"].removeprefix("Value error, ")
     what = what[:1].lower() + what[1:]

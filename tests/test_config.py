@@ -76,7 +76,7 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("device: {id: a\0}", "not valid YAML: unacceptable character"),
         ("[" * 3000, "nested too deeply"),
         ("- " * 3000, "nested too deeply"),
-        ("1: {}\n", "keys should be strings"),
+        ("1: {}\n", "1: unknown key; known here: "),
         ("- a list\n", "top level holds sections"),
         ("camera:\n  fps: 1\n  fps: 2\n", "stands twice"),
         ("device: {id: 'a/b'}", "level of MQTT topics"),
