@@ -94,9 +94,11 @@ def main() -> None:
     """Ask everywhere, print, and with ``--write`` put the table into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
+    names = sorted(path.stem for path in MODELS.glob("*.tflite"))
+    parser.add_argument("--only", choices=names, help="ask this model, figures of the others stay (all: 45 minutes)")
     parser.add_argument("--write", action="store_true", help="update the result file and docs/training.md")
     options = parser.parse_args()
-    models = sorted(MODELS.glob("*.tflite"))
+    models = [MODELS / f"{name}.tflite" for name in ([options.only] if options.only else names)]
     x86 = {runtime: [here(model, runtime, options.data) for model in models] for runtime in SYSTEMS}
     arm = {runtime: list(on_arm(models, runtime, options.data)) for runtime in SYSTEMS}
     pairs = {
@@ -112,6 +114,8 @@ def main() -> None:
         for i, model in enumerate(models)
     }
     images = len(next(iter(x86["litert"][0].values())))
+    if options.only:
+        differences = json.loads(RESULT.read_text(encoding="utf-8"))["differences"] | differences
     text = describe(differences, images, describe_machine())
     print(text)
     if options.write:

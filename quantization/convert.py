@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,11 +16,16 @@ from edge_agent.errors import InputError
 from edge_agent.runtime import open_interpreter
 from training.data import Faces
 from training.files import write_atomically
+from training.recipe import load_recipe
+
+if TYPE_CHECKING:
+    import keras
 
 log = logging.getLogger(__name__)
 
 PER_CLASS = 80
 """Images of each emotion in the representative set: 560 in all; more changed nothing."""
+RELU6_LIMIT = 6.0
 INT8, FLOAT, FACTS = "int8.tflite", "float.tflite", "convert.json"
 
 
@@ -32,10 +37,10 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
     import tensorflow as tf
 
     with TemporaryDirectory() as saved:
-        export_saved(run, saved)
+        export_saved(trained(run), saved)
         write_atomically(run / FLOAT, _converter(saved).convert())
-        chosen = representative(training, seed)
-        content = quantized(saved, training.images[chosen])
+    chosen = representative(training, seed)
+    content = quantized(run, training.images[chosen])
     write_atomically(run / INT8, content)
     facts = {
         "outputs": _output_numbers(content),
@@ -48,38 +53,51 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
     return run / INT8
 
 
-def export_saved(run: Path, folder: str) -> None:
-    """The run's model, folded, in TensorFlow's own format; a batch is one image, a size that never changes.
+def trained(run: Path) -> keras.Model:
+    """The run's float model; raises InputError where there is none yet."""
+    path = run / "model.keras"
+    if not path.is_file():
+        raise InputError(f"{path}: no model; run: python -m training fit")
+    import keras
 
-    Raises InputError where the run has no model yet.
-    """
+    return keras.saving.load_model(path, compile=False)
+
+
+def export_saved(model: keras.Model, folder: str) -> None:
+    """Write a model, folded, in TensorFlow's own format; a batch is one image, a size that never changes."""
     import keras
 
     from quantization.folding import fold_pooling, fold_scaling
 
-    path = run / "model.keras"
-    if not path.is_file():
-        raise InputError(f"{path}: no model; run: python -m training fit")
-    loaded = fold_pooling(fold_scaling(keras.saving.load_model(path, compile=False)))
-    signature = [keras.InputSpec(shape=(1, *loaded.input_shape[1:]), dtype="float32")]
-    loaded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
+    folded = fold_pooling(fold_scaling(model))
+    signature = [keras.InputSpec(shape=(1, *folded.input_shape[1:]), dtype="float32")]
+    folded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
 
 
-def quantized(saved: str, images: NDArray[np.uint8], verify: bool = False) -> bytes:
-    """The full-int8 file, ranges set by the images (n, side, side).
+def quantized(run: Path, images: NDArray[np.uint8], verify: bool = False) -> bytes:
+    """The run's full-int8 file, ranges set by the images (n, side, side).
 
-    With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger.
+    With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger. Raises InputError
+    where the run has no model yet.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
-    converter = _converter(saved)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: as_inputs(images)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter._experimental_calibrate_only = True
+    from training.model import build
+
+    network = load_recipe(run / "config.yaml").network
+    unlimited = build(network.model_copy(update={"branch_limit": None}))
+    unlimited.set_weights(trained(run).get_weights())
+    with TemporaryDirectory() as saved:
+        export_saved(unlimited, saved)
+        converter = _converter(saved)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: as_inputs(images)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter._experimental_calibrate_only = True
+        calibrated = converter.convert()
     content: bytes = mlir_quantize(
-        narrow_branches(converter.convert()),
+        narrow_branches(calibrated, network.branch_limit or RELU6_LIMIT),
         fully_quantize=not verify,
         input_data_type=tf.float32 if verify else tf.int8,
         output_data_type=tf.float32 if verify else tf.int8,
@@ -89,13 +107,13 @@ def quantized(saved: str, images: NDArray[np.uint8], verify: bool = False) -> by
     return content
 
 
-def narrow_branches(calibrated: bytes) -> bytes:
-    """A calibrated model with no residual branch's range wider than [-6, 6]; int8 cuts by itself.
+def narrow_branches(calibrated: bytes, limit: float) -> bytes:
+    """A calibrated model with no residual branch's range wider than +-limit; int8 cuts by itself, at no cost.
 
-    ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to [-6, 6]. Where a block changes the width, both
-    branches are cut and a few sums do change (accuracy of `emotion` moved by less than 0.1 points). Branches reach
-    +-16, so their steps get up to three times finer, and with them what two runtimes make of one model differ: top
-    labels in 15 images of PublicTest instead of 26.
+    Branches reach +-16, so at 6 their steps get up to three times finer, and with them what two runtimes make of one
+    model differ: top labels in 15 images of PublicTest instead of 26. ReLU6(x + y) with x in [0, 6] is the same for y
+    and for y cut to +-6. Where a block changes the width, both branches are cut and a few sums do change (accuracy of
+    `emotion` moved by less than 0.1 points). To less than 6, branches are cut in training, too.
     """
     from tensorflow.lite.python.schema_py_generated import ActivationFunctionType, BuiltinOptions
     from tensorflow.lite.tools import flatbuffer_utils
@@ -109,7 +127,7 @@ def narrow_branches(calibrated: bytes) -> bytes:
             and options.fusedActivationFunction == ActivationFunctionType.RELU6
         ):
             for span in (graph.tensors[tensor].quantization for tensor in operator.inputs):
-                span.min, span.max = [max(float(span.min[0]), -6.0)], [min(float(span.max[0]), 6.0)]
+                span.min, span.max = [max(float(span.min[0]), -limit)], [min(float(span.max[0]), limit)]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

@@ -6,11 +6,10 @@ import csv
 import io
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from quantization.convert import as_inputs, export_saved, quantized, representative
+from quantization.convert import as_inputs, quantized, representative
 from training.data import Faces
 
 _IMAGES = 100
@@ -28,13 +27,11 @@ def layer_errors(run: Path, training: Faces, seed: int, show: Callable[[str], No
     import tensorflow as tf
 
     images = training.images[representative(training, seed)]
-    with TemporaryDirectory() as saved:
-        export_saved(run, saved)
-        debugger = tf.lite.experimental.QuantizationDebugger(
-            quant_debug_model_content=quantized(saved, images, verify=True),
-            debug_dataset=lambda: as_inputs(images[:: len(images) // _IMAGES]),
-        )
-        debugger.run()
+    debugger = tf.lite.experimental.QuantizationDebugger(
+        quant_debug_model_content=quantized(run, images, verify=True),
+        debug_dataset=lambda: as_inputs(images[:: len(images) // _IMAGES]),
+    )
+    debugger.run()
     text = io.StringIO()
     debugger.layer_statistics_dump(text)
     rows = list(csv.DictReader(io.StringIO(text.getvalue())))

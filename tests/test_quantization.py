@@ -24,6 +24,7 @@ from quantization.export import export
 from tests.fer import write_csv
 from training.data import PUBLIC, Faces, find_source, load
 from training.metrics import accuracy, confusion
+from training.recipe import find_recipe, load_recipe
 
 DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
 KERAS_NOISE = "ignore:__array__ implementation:DeprecationWarning"
@@ -175,14 +176,19 @@ def test_folding_the_pooling_away_changes_no_answer() -> None:
 @pytest.mark.training
 @pytest.mark.filterwarnings(KERAS_NOISE)
 @pytest.mark.timeout(600)
-def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("trained_limit", "limit"), [(None, 6), (4.0, 4)])
+def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(
+    tmp_path: Path, trained_limit: float | None, limit: float
+) -> None:
     keras = pytest.importorskip("keras", reason="needs the train extra")
     pytest.importorskip("tensorflow", reason="needs the train extra")
     from training.model import build
-    from training.recipe import Network
 
     keras.utils.set_random_seed(1)
-    model = build(Network(widths=(8, 16), blocks=(1, 1)))
+    network = {"widths": (8, 16), "blocks": (1, 1), "branch_limit": trained_limit}
+    recipe = load_recipe(find_recipe("tiny"), network=network)
+    (tmp_path / "config.yaml").write_text(recipe.model_dump_json())  # JSON is YAML
+    model = build(recipe.network)
     norm = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)][2]
     norm.gamma.assign(10 * norm.gamma)  # a branch that goes far beyond the 6 that its block can use
     model.save(tmp_path / "model.keras")
@@ -197,4 +203,6 @@ def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(tmp_path: Pat
         assert np.abs(rounded[head] - logits).max() < 0.08 * spread
     _, interpreter = open_interpreter((tmp_path / "int8.tflite").read_bytes())
     steps = [tensor["quantization"][0] for tensor in interpreter.get_tensor_details()]
-    assert pytest.approx(12 / 255) in steps, "the branch is cut to [-6, 6]"
+    assert pytest.approx(2 * limit / 255) in steps, "the branch is cut"
+    operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
+    assert operations <= {"SUB", "CONV_2D", "ADD", "RESHAPE", "DELEGATE"}, "cutting costs nothing"

@@ -34,7 +34,7 @@ def _build(network: Network) -> keras.Model:
     x = layers.ReLU(6)(x)
     for stage, (width, blocks) in enumerate(zip(network.widths, network.blocks, strict=True)):
         for block in range(blocks):
-            x = _residual(x, width, stride=2 if stage and not block else 1)
+            x = _residual(x, width, 2 if stage and not block else 1, network.branch_limit)
     x = layers.GlobalAveragePooling2D()(x)  # (n, widths[-1])
     x = layers.Dropout(network.dropout)(x)
     return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS})
@@ -51,13 +51,17 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-def _residual(x: keras.KerasTensor, width: int, stride: int) -> keras.KerasTensor:
+def _residual(x: keras.KerasTensor, width: int, stride: int, limit: float | None) -> keras.KerasTensor:
     """The basic block of He et al. 2015 (the last scale starts at 1: 0 learns slower in runs this short)."""
     y = layers.ReLU(6)(_convolution(x, width, 3, stride))
-    y = _convolution(y, width, 3, 1)
+    y = _limited(_convolution(y, width, 3, 1), limit)
     if stride != 1 or x.shape[-1] != width:
-        x = _convolution(x, width, 1, stride)
+        x = _limited(_convolution(x, width, 1, stride), limit)
     return layers.ReLU(6)(layers.Add()([x, y]))
+
+
+def _limited(x: keras.KerasTensor, limit: float | None) -> keras.KerasTensor:
+    return x if limit is None else keras.ops.clip(x, -limit, limit)
 
 
 def _convolution(x: keras.KerasTensor, width: int, side: int, stride: int) -> keras.KerasTensor:

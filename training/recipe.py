@@ -25,6 +25,8 @@ class Network(_Strict):
     blocks: tuple[int, ...]
     """Residual blocks of each stage."""
     stem_stride: int = Field(default=2, ge=1, le=2)
+    branch_limit: float | None = Field(default=None, gt=0, le=6)
+    """Both branches of a residual sum are cut to +-this; None: not at all, until int8 cuts them to +-6."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the heads."""
 
