@@ -209,8 +209,13 @@ def table(result: dict[str, Any]) -> str:
             f"**{e['ours']:.2f}** | {-100 * row['reduction']:+.0f} % | "
             f"{'' if goal is None else f'{-100 * goal:+.0f} %'} | {100 * row['coverage']:.0f} % |"
         )
+    judged = [row for row in result["rows"] if row["goal"] is not None]
+    disgust = list(facts["faces"]).index("disgust")
+    held = 100 * np.mean([row["coverage_by_class"] for row in judged], axis=0)
     lines += [
         "",
+        f"Over the {len(judged)} rows that have a goal, 90 % intervals hold {held.mean():.0f} % of the time: "
+        f"{held[disgust]:.0f} % for disgust, {np.delete(held, disgust).mean():.0f} % for the other six. "
         f"Mean absolute error per class, in points. {facts['machine']}, {facts['runtime']}, model {facts['model']}, "
         f"head {facts['labels']} ({100 * facts['accuracy_selection']:.1f} % right on this half), {facts['windows']} "
         f"windows a row, seed {facts['seed']}; 200 people take {facts['ms_for_200_people']} ms. Disgust has "
