@@ -17,6 +17,7 @@ from edge_agent.config import Config
 from edge_agent.database import DamagedRowsError, Database
 from edge_agent.errors import StoreError
 from edge_agent.message import window_payload
+from edge_agent.rights import is_barred
 from edge_agent.rows import StoredWindow
 
 PLAIN = (
@@ -70,9 +71,11 @@ def export(config: Config, start: datetime | None, end: datetime | None, as_json
         How many windows were written.
 
     Raises:
-        StoreError: the file is missing, damaged or not ours.
+        StoreError: the file is missing, closed to this user, damaged or not ours.
     """
     path = config.store.path
+    if is_barred(path):
+        raise StoreError(f"{path}: this user may not read the store; run this with sudo")
     if not path.is_file():
         raise StoreError(f"{path}: there is no store here; name the configuration of the agent with -c FILE")
     try:

@@ -1,6 +1,7 @@
 """Each check is made to find the trouble it is there for; cameras are replays, the broker is a real mosquitto."""
 
 import json
+import pwd
 import shutil
 import socket
 import subprocess
@@ -265,6 +266,16 @@ def test_a_folder_that_is_not_there_is_named_and_no_other_is_given_away(monkeypa
     check = next(iter(machine.examine_permissions(config_of(store={"path": "/root/no/such/windows.sqlite"}))))
     assert check.detail == "/root/no/such is not there, and nobody may not make it"
     assert check.fix.startswith("sudo install -d -o nobody /root/no/such,")
+
+
+def test_nobody_is_told_to_take_its_folder_from_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without sudo it is the caller who is asked, and whose rights do not matter."""
+    monkeypatch.setattr(machine, "ACCOUNT", pwd.getpwuid(tmp_path.stat().st_uid).pw_name)
+    monkeypatch.setattr(machine, "_account", lambda: None)
+    monkeypatch.setattr(machine, "_may", lambda *_: False)
+    check = next(iter(machine.examine_permissions(config_of(store={"path": str(tmp_path / "windows.sqlite")}))))
+    assert check.status is Status.WARNING
+    assert check.fix.startswith("run this with sudo")
 
 
 @pytest.mark.parametrize(("given", "may"), [("", False), ("audio video", True)])

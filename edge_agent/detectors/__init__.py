@@ -45,13 +45,11 @@ def load_detector(config: DetectorConfig) -> Detector:
 
 
 def _auto(config: DetectorConfig) -> Detector:
-    from edge_agent.detectors.yunet_file import FETCH_FOR_SERVICE, find_yunet
+    from edge_agent.detectors.yunet_file import find_yunet, how_to_get_yunet
 
     if find_yunet(config.path) is not None:
         return _yunet(config)
-    log.warning(
-        "YuNet is not here, so Haar finds the faces: slower, and it misses many; get it with: %s", FETCH_FOR_SERVICE
-    )
+    log.warning("YuNet is not here, so Haar finds the faces: slower, and it misses many; %s", how_to_get_yunet())
     return _haar(config)
 
 

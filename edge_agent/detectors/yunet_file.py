@@ -14,13 +14,14 @@ from typing import IO
 
 from edge_agent.config import STATE_DIR
 from edge_agent.errors import DetectorError
+from edge_agent.rights import is_barred
 
 FILE_NAME = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
 URL = f"https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/{FILE_NAME}"
 FETCH = "edge-agent fetch-detector"
 FETCH_FOR_SERVICE = f"sudo {FETCH} --to {STATE_DIR}"
-"""The one place where both the service and a person's own commands look."""
+"""The one place where both the service and what is run with sudo look."""
 TIMEOUT_S = 30.0
 CHUNK = 1 << 14
 
@@ -31,19 +32,28 @@ def user_dir() -> Path:
 
 
 def find_yunet(configured: Path | None) -> Path | None:
-    """The verified file, or None where there is none.
+    """The verified file, or None where there is none that this user may read.
 
     Raises:
-        DetectorError: a file is there and is not the official one.
+        DetectorError: a file is there and is not the official one, or the configured one is missing or closed to us.
     """
+    if configured is not None and is_barred(configured):
+        raise DetectorError(f"{configured}: detector.path may not be read by this user; run this with sudo")
     places = [configured] if configured is not None else [STATE_DIR / FILE_NAME, user_dir() / FILE_NAME]
     for path in places:
-        if path.is_file():
+        if not is_barred(path) and path.is_file():
             verify(path)
             return path
     if configured is not None:
         raise DetectorError(f"{configured}: detector.path names no file; get it with: {FETCH} --to {configured.parent}")
     return None
+
+
+def how_to_get_yunet() -> str:
+    """What somebody should do whose command works without it."""
+    if is_barred(STATE_DIR / FILE_NAME):
+        return f"run this with sudo, since {STATE_DIR} is closed to this user, or get a copy with: {FETCH}"
+    return f"get it with: {FETCH_FOR_SERVICE}"
 
 
 def verify(path: Path, name: str | None = None) -> None:

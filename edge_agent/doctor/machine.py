@@ -14,6 +14,7 @@ from edge_agent.clock import kernel_clock_synchronised
 from edge_agent.config import Config
 from edge_agent.doctor.check import Check, failed, ok, warning
 from edge_agent.machine import temperature_c, throttling
+from edge_agent.rights import is_barred
 
 ACCOUNT = "countenance"
 """The user that the service runs as."""
@@ -29,7 +30,7 @@ def examine_disk(config: Config) -> Iterable[Check]:
     """Is there room for as many windows as the store may keep?"""
     folder = _existing(config.store.path.parent)
     free_mb = shutil.disk_usage(folder).free / 1e6
-    used_mb = config.store.path.stat().st_size / 1e6 if config.store.path.is_file() else 0.0
+    used_mb = _size_mb(config.store.path)
     detail = f"{free_mb:.0f} MB free at {folder}, the store takes up to {config.store.max_mb:.0f} MB"
     if free_mb < LITTLE_MB:
         yield failed("disk", detail, "make room: sudo apt clean; sudo journalctl --vacuum-size=50M")
@@ -37,6 +38,11 @@ def examine_disk(config: Config) -> Iterable[Check]:
         yield warning("disk", detail, "make room, or lower store.max_mb")
     else:
         yield ok("disk", detail)
+
+
+def _size_mb(path: Path) -> float:
+    """0 also where this user may not ask, so that the warning comes too early rather than never."""
+    return path.stat().st_size / 1e6 if not is_barred(path) and path.is_file() else 0.0
 
 
 def examine_permissions(config: Config) -> Iterable[Check]:
@@ -56,6 +62,9 @@ def _state_folder(account: str | None, shown: str, folder: Path) -> Check:
         return warning("permissions", f"{there} is mounted read-only: windows live in memory", "see docs/device.md")
     if _may(account, "-w", there):
         return ok("permissions", f"{shown} may write {folder}")
+    if account is None and _is_the_services(there):
+        fix = "run this with sudo: then that user is asked"  # chown would take the folder from the service
+        return warning("permissions", f"{folder} belongs to {ACCOUNT}, and {shown} may not write it", fix)
     if there == folder:
         fix = f"sudo chown {owner} {folder}, or set store.path"
         return failed("permissions", f"{shown} may not write {folder}", fix)
@@ -122,6 +131,13 @@ def _may(account: str | None, right: str, path: Path) -> bool:
     return done.returncode == 0
 
 
+def _is_the_services(folder: Path) -> bool:
+    try:
+        return folder.stat().st_uid == pwd.getpwnam(ACCOUNT).pw_uid
+    except KeyError:
+        return False
+
+
 def _groups_of_the_unit() -> Iterable[int]:
     """What the unit and its drop-ins give the account beside its own groups; nothing where there is no systemd."""
     try:
@@ -137,7 +153,7 @@ def _is_read_only(folder: Path) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that is there."""
-    while not folder.exists():
+    """The folder, or the nearest one above it that is there and that this user may see."""
+    while not os.access(folder, os.F_OK):
         folder = folder.parent
     return folder

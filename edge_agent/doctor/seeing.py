@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from edge_agent.config import Config
-from edge_agent.detectors.yunet_file import FETCH_FOR_SERVICE
+from edge_agent.detectors.yunet_file import how_to_get_yunet
 from edge_agent.doctor.check import Check, ok, warning
 
 REPEATS = 10
@@ -37,8 +37,8 @@ def examine_detector(config: Config) -> Iterable[Check]:
     milliseconds = _milliseconds(lambda: detector.detect(picture))
     detail = f"{detector.kind}, {milliseconds:.1f} ms a picture of {config.camera.width_px}x{config.camera.height_px}"
     if detector.kind == "haar" and config.detector.kind == "auto":
-        fix = f"get YuNet with: {FETCH_FOR_SERVICE}"
-        yield warning("detector", f"{detail}: it misses most faces that are turned, small or badly lit", fix)
+        detail = f"{detail}, as YuNet is not here: it misses most faces that are turned, small or badly lit"
+        yield warning("detector", detail, how_to_get_yunet())
         return
     yield ok("detector", detail)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
@@ -19,12 +20,14 @@ from edge_agent.export import csv_lines
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
 from edge_agent.kiosk.guard import App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
-from edge_agent.kiosk.pages import board
+from edge_agent.kiosk.language import load_language
+from edge_agent.kiosk.pages import Visit, board
 from edge_agent.kiosk.pictures import Pictures
-from edge_agent.kiosk.render import STATIC, build, digest, static_names
+from edge_agent.kiosk.render import STATIC, Html, build, digest, static_names
 from edge_agent.kiosk.view import display_order, figures
 from edge_agent.kiosk.visit import visit_of
-from edge_agent.live import Live
+from edge_agent.live import Live, LiveState
+from edge_agent.rights import is_barred
 from edge_agent.store import Store
 
 _FRESH = {"cache-control": "no-store"}
@@ -68,8 +71,9 @@ class Site:
         self._shown = shown_labels(config, labels)
         self._history = History(store)
         self._logo = check_logo(config.kiosk.logo)
-        self.feed = Feed(live, lambda state: figures(state, self._shown, build()))
         self.pictures = Pictures(config)
+        self.build = self._build()
+        self.feed = Feed(live, self._figures)
 
     def app(self) -> App:
         """The ASGI application, behind its guard."""
@@ -91,8 +95,7 @@ class Site:
 
     async def board(self, request: Request) -> Response:
         """The live page."""
-        now = figures(self._live.state, self._shown, build())
-        page = board(self._config, visit_of(request, self._config.kiosk.language), now, self.pictures.mode != "off")
+        page = self._page(visit_of(request, self._config.kiosk.language), self._figures(self._live.state))
         return HTMLResponse(page, headers=_FRESH)
 
     async def static(self, request: Request) -> Response:
@@ -119,7 +122,7 @@ class Site:
 
     async def current(self, _request: Request) -> Response:
         """What the page shows now, as JSON."""
-        return JSONResponse(figures(self._live.state, self._shown, build()), headers=_FRESH)
+        return JSONResponse(self._figures(self._live.state), headers=_FRESH)
 
     async def events(self, _request: Request) -> Response:
         """The same with every change, as server-sent events."""
@@ -162,6 +165,18 @@ class Site:
         ready = self._ready()
         return JSONResponse({"ready": ready}, 200 if ready else 503, headers=_FRESH)
 
+    def _figures(self, state: LiveState) -> dict[str, Any]:
+        return figures(state, self._shown, self.build)
+
+    def _page(self, visit: Visit, now: Mapping[str, Any]) -> Html:
+        return board(self._config, visit, now, self.pictures.mode != "off")
+
+    def _build(self) -> str:
+        """Made from a page without figures: changes with whatever an open page shows of the configuration."""
+        page = self._page(Visit(load_language(self._config.kiosk.language)), figures(LiveState(), self._shown, ""))
+        logo = self._logo.stat().st_mtime_ns if self._logo is not None else None
+        return build(f"{page}{logo}")
+
 
 def shown_labels(config: Config, labels: tuple[str, ...]) -> tuple[str, ...]:
     """``kiosk.emotions`` in their order, or all.
@@ -185,8 +200,8 @@ def check_logo(path: Path | None) -> Path | None:
         return None
     if path.suffix.lower() not in (".svg", ".png", ".webp", ".jpg", ".jpeg"):
         raise ConfigError(f"kiosk.logo: {path} must be an SVG, PNG, WebP or JPEG file")
-    if not path.is_file():
-        raise ConfigError(f"kiosk.logo: {path} does not exist")
+    if is_barred(path) or not path.is_file():
+        raise ConfigError(f"kiosk.logo: {path} does not exist, or this user may not read it")
     return path
 
 
