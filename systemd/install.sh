@@ -342,6 +342,16 @@ install_all() {
     say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"
 }
 
+# Windows may have a partition of their own (docs/device.md), whose mount point stays: it cannot be removed while mounted.
+remove_state() {
+    if mountpoint -q "$STATE"; then
+        run find "$STATE" -mindepth 1 -not -path "$STATE/lost+found*" -delete
+        say "! $STATE is a partition of its own: it was emptied. To give it up: umount it and take its line out of /etc/fstab"
+    else
+        run rm -rf "$STATE"
+    fi
+}
+
 uninstall() {
     local unit
     for unit in "$KIOSK" "$SERVICE"; do
@@ -359,7 +369,8 @@ uninstall() {
         say "Done. Kept: $CONFIG, $STATE and the user $ACCOUNT; remove them with --uninstall --purge"
         return
     fi
-    run rm -rf "$CONFIG" "$STATE"
+    run rm -rf "$CONFIG"
+    remove_state
     local account
     for account in "$ACCOUNT" "$KIOSK_ACCOUNT"; do
         getent passwd "$account" >/dev/null || continue

@@ -138,7 +138,41 @@ def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:
     kept, purged = install("--uninstall", "--dry-run"), install("--uninstall", "--purge", "--dry-run")
     assert (kept.returncode, purged.returncode) == (0, 0)
     assert "/var/lib/countenance" not in re.sub(r"^Done.*", "", kept.stdout, flags=re.MULTILINE)
-    assert "+ rm -rf /etc/countenance /var/lib/countenance" in purged.stdout
+    assert "+ rm -rf /etc/countenance\n+ rm -rf /var/lib/countenance\n" in purged.stdout
+
+
+def test_purging_empties_a_partition_and_goes_on(tmp_path: Path) -> None:
+    """For real, with every path moved to a folder of this test and in a mount name space of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a partition needs root")
+    text = INSTALL.read_text()
+    for place in (
+        "/opt/countenance",
+        "/etc/countenance",
+        "/var/lib/countenance",
+        "/etc/systemd/system",
+        "/usr/local/bin",
+    ):
+        text = text.replace(f"={place}", f"={tmp_path}{place}")
+    text = text.replace("ACCOUNT=countenance", "ACCOUNT=no-such-account").replace("/run/systemd/system", "/no-systemd")
+    script = tmp_path / "systemd" / "install.sh"
+    script.parent.mkdir()
+    script.write_text(text)
+    state = tmp_path / "var" / "lib" / "countenance"
+    state.mkdir(parents=True)
+    steps = f"""
+        set -e
+        mount -t tmpfs tmpfs {state}
+        mkdir -p {state}/lost+found {state}/deep
+        touch {state}/windows.sqlite {state}/deep/.hidden
+        bash {script} --uninstall --purge
+        find {state} -mindepth 1 -printf 'left: %P\n'
+    """
+    done = subprocess.run(["unshare", "-m", "sh", "-c", steps], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "take its line out of /etc/fstab" in done.stdout
+    assert "Done: nothing" in done.stdout
+    assert re.findall("^left: .*", done.stdout, re.MULTILINE) == ["left: lost+found"]
 
 
 @pytest.mark.parametrize(

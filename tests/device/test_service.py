@@ -315,6 +315,11 @@ def test_uninstalling_keeps_what_was_recorded_and_purging_leaves_no_trace(device
         device.attempt("test -e /var/lib/countenance/windows.sqlite -a -e /etc/countenance/agent.yaml").returncode == 0
     )
     assert device.attempt(f"systemctl cat {UNIT}").returncode != 0
+    device.run("mount -t tmpfs tmpfs /var/lib/countenance && touch /var/lib/countenance/windows.sqlite")
+    device.run("/first/systemd/install.sh --uninstall --purge")
+    assert device.run("ls -A /var/lib/countenance; umount /var/lib/countenance") == "", (
+        "a partition of its own is emptied"
+    )
     device.run("/first/systemd/install.sh --uninstall --purge")
     left = device.run(f"{WATCHED} | diff /run/before - || true")
     assert [line for line in left.splitlines() if line[:1] in "<>" and "countenance" in line] == []
