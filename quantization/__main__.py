@@ -11,10 +11,7 @@ from pathlib import Path
 
 from edge_agent.errors import CountenanceError
 from edge_agent.model import MODELS
-from training.data import PUBLIC, SPLITS, Faces, divide, find_source, load
-
-SPLIT_SEED = 2013
-"""As in the recipes: the halves of PublicTest must be the ones that ``fit`` chose on."""
+from training.data import PUBLIC, SPLIT_SEED, SPLITS, Faces, divide, find_source, load
 
 
 def main(arguments: list[str] | None = None) -> int:

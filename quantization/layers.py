@@ -21,7 +21,7 @@ def layer_errors(run: Path, training: Faces, seed: int, show: Callable[[str], No
     """Show every layer's root mean square error against its float twin, in steps of its own scale, worst first.
 
     Each layer is fed what the quantized layers before it give (TensorFlow's QuantizationDebugger); 0.29 is rounding
-    and nothing else. Branches that ``convert`` narrows show what is cut as well, of which little reaches an answer.
+    and nothing else. Ranges that ``convert`` narrows show what is cut as well, of which little reaches an answer.
     Raises InputError where the run has no model.
     """
     import tensorflow as tf

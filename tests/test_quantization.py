@@ -176,7 +176,7 @@ def test_folding_the_pooling_away_changes_no_answer() -> None:
 @pytest.mark.training
 @pytest.mark.filterwarnings(KERAS_NOISE)
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("trained_limit", "limit"), [(None, 6), (4.0, 4)])
+@pytest.mark.parametrize(("trained_limit", "limit"), [(None, 6), (2.0, 2)])
 def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(
     tmp_path: Path, trained_limit: float | None, limit: float
 ) -> None:
@@ -185,7 +185,7 @@ def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(
     from training.model import build
 
     keras.utils.set_random_seed(1)
-    network = {"widths": (8, 16), "blocks": (1, 1), "branch_limit": trained_limit}
+    network = {"widths": (8, 16), "blocks": (1, 1), "limit": trained_limit}
     recipe = load_recipe(find_recipe("tiny"), network=network)
     (tmp_path / "config.yaml").write_text(recipe.model_dump_json())  # JSON is YAML
     model = build(recipe.network)
@@ -204,5 +204,6 @@ def test_convert_makes_an_int8_file_that_agrees_with_the_float_one(
     _, interpreter = open_interpreter((tmp_path / "int8.tflite").read_bytes())
     steps = [tensor["quantization"][0] for tensor in interpreter.get_tensor_details()]
     assert pytest.approx(2 * limit / 255) in steps, "the branch is cut"
+    assert (pytest.approx(6 / 255) in steps) == (trained_limit is None), "and so is every activation"
     operations = {operation["op_name"] for operation in interpreter._get_ops_details()}
     assert operations <= {"SUB", "CONV_2D", "ADD", "RESHAPE", "DELEGATE"}, "cutting costs nothing"

@@ -10,6 +10,7 @@ from training.recipe import Network
 
 HEADS = ("fer2013", "ferplus")
 """One head answers as FER-2013's labels do, the other as FER+'s voters do; on 37 % of the images they differ."""
+RELU6 = 6.0
 
 
 def build(network: Network, precision: str = "float32") -> keras.Model:
@@ -31,10 +32,10 @@ def _build(network: Network) -> keras.Model:
     # In the graph, so that no caller can get it wrong.
     x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32")(images)
     x = _convolution(x, network.widths[0], 3, network.stem_stride)
-    x = layers.ReLU(6)(x)
+    x = layers.ReLU(network.limit or RELU6)(x)
     for stage, (width, blocks) in enumerate(zip(network.widths, network.blocks, strict=True)):
         for block in range(blocks):
-            x = _residual(x, width, 2 if stage and not block else 1, network.branch_limit)
+            x = _residual(x, width, 2 if stage and not block else 1, network.limit)
     x = layers.GlobalAveragePooling2D()(x)  # (n, widths[-1])
     x = layers.Dropout(network.dropout)(x)
     return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS})
@@ -53,11 +54,11 @@ def multiply_adds(model: keras.Model) -> int:
 
 def _residual(x: keras.KerasTensor, width: int, stride: int, limit: float | None) -> keras.KerasTensor:
     """The basic block of He et al. 2015 (the last scale starts at 1: 0 learns slower in runs this short)."""
-    y = layers.ReLU(6)(_convolution(x, width, 3, stride))
+    y = layers.ReLU(limit or RELU6)(_convolution(x, width, 3, stride))
     y = _limited(_convolution(y, width, 3, 1), limit)
     if stride != 1 or x.shape[-1] != width:
         x = _limited(_convolution(x, width, 1, stride), limit)
-    return layers.ReLU(6)(layers.Add()([x, y]))
+    return layers.ReLU(limit or RELU6)(layers.Add()([x, y]))
 
 
 def _limited(x: keras.KerasTensor, limit: float | None) -> keras.KerasTensor:

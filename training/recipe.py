@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge_agent.errors import ConfigError
+from training.data import SPLIT_SEED
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -25,8 +26,8 @@ class Network(_Strict):
     blocks: tuple[int, ...]
     """Residual blocks of each stage."""
     stem_stride: int = Field(default=2, ge=1, le=2)
-    branch_limit: float | None = Field(default=None, gt=0, le=6)
-    """Both branches of a residual sum are cut to +-this; None: not at all, until int8 cuts them to +-6."""
+    limit: float | None = Field(default=None, gt=0, le=6)
+    """What ReLU6 and, on both sides, residual branches are cut to; None: 6, and branches only by int8."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the heads."""
 
@@ -63,8 +64,8 @@ class Recipe(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     seed: int = Field(default=1, ge=0)
-    split_seed: int = Field(default=2013, ge=0)
-    """Splits PublicTest into a selection and a calibration half; the same for all runs, so that they compare."""
+    split_seed: Literal[2013] = SPLIT_SEED
+    """Splits PublicTest into a selection and a calibration half. Only one value is right: ``data.SPLIT_SEED``."""
     network: Network
     augmentation: Augmentation
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
