@@ -28,9 +28,8 @@ from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from edge_agent.prevalence import Reference, Settings, ShareEstimator, working_point
-from quantization.__main__ import SPLIT_SEED
 from quantization.calibration import fit
-from training.data import divide, find_source, load
+from training.data import SPLIT_SEED, divide, find_source, load
 
 Array = NDArray[np.float64]
 WINDOWS = 500

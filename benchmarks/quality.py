@@ -29,8 +29,7 @@ from edge_agent.model import load_model
 from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
-from quantization.__main__ import SPLIT_SEED
-from training.data import Faces, divide, find_source, load
+from training.data import SPLIT_SEED, Faces, divide, find_source, load
 
 Image = NDArray[np.uint8]
 FACE_SHARE = 1 / FRAMINGS["yunet"].scale

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ConfigError
-from training.recipe import Recipe, find_recipe, load_recipe
+from training.data import SPLIT_SEED
+from training.recipe import RECIPES, Recipe, find_recipe, load_recipe
 
 
-@pytest.fixture(params=["base", "tiny"])
+@pytest.fixture(params=sorted(path.stem for path in RECIPES.glob("*.yaml")))
 def recipe(request: pytest.FixtureRequest) -> Recipe:
     return load_recipe(find_recipe(request.param))
 
@@ -20,8 +21,14 @@ def test_shipped_recipes_load_and_keep_smoothing_small(recipe: Recipe) -> None:
     assert sum(recipe.head_weights.values()) == pytest.approx(1)
 
 
-def test_all_recipes_split_public_test_alike() -> None:
-    assert load_recipe(find_recipe("base")).split_seed == load_recipe(find_recipe("tiny")).split_seed
+def test_all_recipes_split_public_test_alike(recipe: Recipe) -> None:
+    assert recipe.split_seed == SPLIT_SEED
+
+
+def test_another_split_is_refused() -> None:
+    """`quantization` and the benchmarks take the halves of SPLIT_SEED; a run must not have chosen on others."""
+    with pytest.raises(ConfigError, match=r"tiny\.yaml: split_seed: Input should be 2013 \(got 7\)"):
+        load_recipe(find_recipe("tiny"), split_seed=7)
 
 
 def test_changes_replace_keys() -> None:

@@ -121,7 +121,13 @@ def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recip
         fit(other, find_source(data), finished, [])
 
 
-@pytest.mark.parametrize(("name", "parameters", "multiply_adds"), [("base", 1.5e6, 80e6), ("tiny", 0.25e6, 12e6)])
+@pytest.mark.parametrize(
+    ("name", "parameters", "multiply_adds"),
+    [
+        *((name, 1.5e6, 80e6) for name in ("base", "polish", "second")),
+        ("tiny", 0.25e6, 12e6),
+    ],
+)
 def test_shipped_networks_keep_their_promise_of_size(name: str, parameters: float, multiply_adds: float) -> None:
     from training import model
 
