@@ -20,7 +20,6 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from skimage.data import astronaut
 
-from edge_agent.kiosk import app
 from edge_agent.kiosk.language import available, load_language
 from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
 from tests.programs import require
@@ -157,10 +156,51 @@ def test_the_device_shows_its_name_when_asked(stage: Stage, opened: Open):
 def test_an_open_page_loads_itself_anew_after_an_update(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
     page = opened()
     page.evaluate("window.same = true")
-    monkeypatch.setattr(app, "build", lambda: "newer")
+    monkeypatch.setattr(stage.kiosk._site, "build", "newer")
     stage.tell(report_of(shares_of(TYPICAL, people=9)))
     page.wait_for_function("() => window.same === undefined")
     expect(page.locator("#people")).to_contain_text("9")
+
+
+def test_an_open_page_takes_a_changed_configuration_with_its_remarks(browser: Browser, tmp_path: Path):
+    port = free_port()
+    page = browser.new_page()
+    with Stage(tmp_path, port, privacy={"acknowledged_use": False, "min_people": 1}) as stage:
+        stage.play("live")
+        page.goto(stage.url)
+        has_state(page, "live")
+        expect(page.locator(".remark")).to_have_count(2)
+    has_state(page, "agent_down")
+    changed = {"title": "Foyer", "language": "de", "emotions": ["happy", "sad"]}
+    with Stage(tmp_path, port, privacy={"acknowledged_use": True, "min_people": 5}, kiosk=changed) as stage:
+        stage.play("too_few")
+        expect(page.locator("h1")).to_have_text("Foyer", timeout=15_000)
+        expect(page.locator("#hero-text")).to_contain_text("ab 5 Personen")
+        expect(page.locator(".remark")).to_have_count(0)
+        assert page.locator(".bar .value").all_text_contents() == ["–", "–"]
+    page.close()
+
+
+def test_withheld_figures_leave_nothing_drawn(stage: Stage, opened: Open):
+    """Neither a bar nor a line of the window before, nor the dot that a line of no length leaves."""
+    page = opened()
+    drawn = """[...document.querySelectorAll(".bar")].map((bar) =>
+      [bar.querySelector(".fill").getAttribute("width"), getComputedStyle(bar.querySelector(".range")).display])"""
+    assert "inline" in [display for _, display in page.evaluate(drawn)]
+    stage.play("too_few")
+    has_state(page, "too_few")
+    assert page.evaluate(drawn) == [["0%", "none"]] * len(LABELS)
+    page.goto(stage.url)
+    assert page.evaluate(drawn) == [["0%", "none"]] * len(LABELS)
+
+
+def test_a_bar_that_the_agent_no_longer_reports_is_emptied(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
+    """In the moment before such a page loads itself anew, and for as long as it cannot."""
+    page = opened()
+    monkeypatch.setattr(stage.kiosk._site, "_shown", ("happy", "sad"))
+    stage.play("live")
+    expect(page.locator(".bar[data-label=neutral] .value")).to_have_text("–")
+    assert page.locator(".bar[data-label=neutral] .fill").get_attribute("width") == "0%"
 
 
 def test_the_trend_shows_the_last_hour_and_day(opened: Open):

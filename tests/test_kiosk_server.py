@@ -98,6 +98,29 @@ def test_the_rolling_estimate_stands_in_where_a_window_has_too_few_people(stage:
     assert "in the last 15 minutes" in client.get("/").text
 
 
+CHANGES: list[dict[str, dict[str, Any]]] = [
+    {"kiosk": {"title": "Foyer"}},
+    {"kiosk": {"language": "de"}},
+    {"kiosk": {"emotions": ["sad", "happy"]}},
+    {"kiosk": {"predict": "never"}},
+    {"device": {"id": "entrance", "name": "Exit"}},
+    {"privacy": {"acknowledged_use": False}},
+    {"privacy": {"acknowledged_use": True, "min_people": 7}},
+    {"window": {"seconds": 30}},
+]
+
+
+def test_the_build_changes_with_whatever_the_page_shows_of_the_configuration_and_with_nothing_else(tmp_path: Path):
+    def build(**sections: dict[str, Any]) -> str:
+        with Stage(tmp_path, **sections) as stage:
+            return str(httpx.get(f"{stage.url}/api/current").json()["build"])
+
+    usual = build()
+    assert usual == build(mqtt={"host": "elsewhere", "username": "me"})
+    builds = {build(**change) for change in CHANGES}
+    assert len({usual, *builds}) == len(CHANGES) + 1
+
+
 def test_titles_and_labels_cannot_inject_html(tmp_path: Path):
     with Stage(tmp_path, kiosk={"title": "<script>alert(1)</script> & 'co'"}) as stage:
         page = httpx.get(stage.url).text

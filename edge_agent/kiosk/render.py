@@ -59,9 +59,13 @@ def static_names() -> frozenset[str]:
     return frozenset(path.name for path in STATIC.iterdir())
 
 
+def build(page: str) -> str:
+    """What ``page`` and all the files behind it hash to: an open page of another build loads itself anew."""
+    return _digest(_files().encode() + page.encode())
+
+
 @cache
-def build() -> str:
-    """What all the page's files together hash to: an open page that is older than this loads itself anew."""
+def _files() -> str:
     folders = (STATIC, HERE / "templates", HERE / "languages")
     files = sorted(path for folder in folders for path in folder.iterdir() if path.is_file())
     return _digest(b"".join(path.read_bytes() for path in files))

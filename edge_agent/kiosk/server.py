@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from edge_agent.config import Config, KioskConfig
-from edge_agent.errors import ConfigError, MissingPackageError
+from edge_agent.config import Config
+from edge_agent.errors import MissingPackageError
 from edge_agent.kiosk.language import load_language
+from edge_agent.listening import listen
 from edge_agent.live import Live
 from edge_agent.store import Store
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_S = 10.0
-_BACKLOG = 128
 _CONNECTIONS = 400
 
 
@@ -95,9 +94,10 @@ class Kiosk:
         """Bind the port and serve from a thread of its own.
 
         Raises:
-            ConfigError: the address cannot be bound.
+            ListenError: the address cannot be listened on.
         """
-        self._socket = bind(self._kiosk)
+        self._socket = listen("kiosk", self._kiosk.host, self._kiosk.port)
+        self._socket.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="kiosk", daemon=True)
         self._thread.start()
         self._serving.wait(START_S)
@@ -129,35 +129,3 @@ class Kiosk:
         finally:
             await self._site.pictures.worker.stop()
             self._socket.close()
-
-
-def bind(kiosk: KioskConfig) -> socket.socket:
-    """A listening socket.
-
-    Raises:
-        ConfigError: the port is taken, or the address is not this machine's.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            kiosk.host, kiosk.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            listener.listen(_BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-    except OSError as error:
-        raise ConfigError(_explain(kiosk, error)) from error
-    listener.setblocking(False)
-    return listener
-
-
-def _explain(kiosk: KioskConfig, error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return f"kiosk.port: {kiosk.port} is in use on {kiosk.host}; stop the other program or choose another port"
-    if error.errno == errno.EACCES:
-        return f"kiosk.port: {kiosk.port} may not be opened by this user; choose a port above 1023"
-    return f"kiosk.host: cannot listen on {kiosk.host}:{kiosk.port}: {error.strerror or error}"

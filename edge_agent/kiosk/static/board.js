@@ -8,6 +8,7 @@ const RETRY_MS = 2_000;
 const TICK_MS = 1_000;
 const SPEAK_MS = 60_000;
 const IDLE_MS = 5_000;
+const NO_FIGURES = { percent: null, low: null, high: null };
 
 const root = document.documentElement;
 const at = (id) => document.getElementById(id);
@@ -72,9 +73,8 @@ function drawHero(state, top, showsTop) {
 }
 
 function drawBars(top) {
-  for (const one of figures.emotions) {
-    const bar = bars.get(one.label);
-    if (!bar) continue;
+  for (const [label, bar] of bars) {
+    const one = figures.emotions.find((known) => known.label === label) ?? NO_FIGURES;
     bar.classList.toggle("top-one", one === top);
     bar.querySelector(".value").textContent = one.percent === null ? "–" : percent(one.percent);
     bar.querySelector(".fill").setAttribute("width", `${one.percent ?? 0}%`);
@@ -103,8 +103,8 @@ function listen() {
     heard();
     figures = JSON.parse(event.data);
     receivedMs = performance.now();
-    if (figures.build !== page.figures.build) location.reload();
     draw();
+    if (figures.build !== page.figures.build) location.reload();
   });
   source.addEventListener("ping", heard);
   source.onerror = () => {
