@@ -18,10 +18,10 @@ EXIT_CODES = """exit codes:
   0  done (run, demo and watch: stopped, too)  7  a package is not installed
   1  doctor: something failed                  8  MQTT broker
   2  wrong command line                        9  window store
-  3  a picture or film                        70  a defect in this program
-  4  camera                                   78  configuration
-  5  face detector                           130  Ctrl-C before it was done
-  6  model missing or damaged
+  3  a picture or film                        10  an address to listen on
+  4  camera                                   70  a defect in this program
+  5  face detector                            78  configuration
+  6  model missing or damaged                130  Ctrl-C before it was done
 """
 
 
@@ -206,10 +206,22 @@ def _export(args: argparse.Namespace) -> int:
 
 def _config_check(args: argparse.Namespace) -> int:
     from edge_agent.config import load_config
+    from edge_agent.config_fit import check_fit
+    from edge_agent.errors import ConfigError
 
-    load_config(args.file)
+    config = load_config(args.file)
+    try:
+        check_fit(config, lambda: _labels(config.model.path))
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{args.file}: {fault}" for fault in str(error).splitlines())) from None
     print(f"{args.file}: good")
     return 0
+
+
+def _labels(model: Path | None) -> tuple[str, ...]:
+    from edge_agent.model import load_model
+
+    return load_model(model).info.labels
 
 
 def _config_schema(args: argparse.Namespace) -> int:

@@ -72,6 +72,12 @@ class StoreError(CountenanceError):
     exit_code = 9
 
 
+class ListenError(CountenanceError):
+    """An address for the page or the metrics cannot be listened on, now; that may pass, so it is no ConfigError."""
+
+    exit_code = 10
+
+
 class ConfigError(CountenanceError, ValueError):
     """The configuration is wrong; the message lists every fault at once."""
 

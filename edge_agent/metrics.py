@@ -5,15 +5,17 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+from wsgiref.simple_server import WSGIRequestHandler
 
 from edge_agent import machine
 from edge_agent.clock import Clock
 from edge_agent.config import Config, MetricsConfig
-from edge_agent.errors import ConfigError
 from edge_agent.health import BOUNDS_S, Health, HealthSnapshot
+from edge_agent.listening import listen
 from edge_agent.report import dropped_frames
 from edge_agent.store import Store
 
@@ -142,16 +144,20 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
     """Answer ``http://host:port/metrics`` from a thread of its own; the returned function ends that.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ListenError: the address cannot be listened on.
     """
-    from prometheus_client import start_http_server
+    from prometheus_client import make_wsgi_app
+    from prometheus_client.exposition import ThreadingWSGIServer
 
-    try:
-        server, thread = start_http_server(config.port, config.host, registry)
-    except OSError as error:
-        raise ConfigError(
-            f"metrics: cannot listen on {config.host}:{config.port} ({error.strerror}); change metrics.port"
-        ) from error
+    listener = listen("metrics", config.host, config.port)
+    # Not start_http_server(), which insists on an address that is there, and asks the name service for its name.
+    server = ThreadingWSGIServer((config.host, config.port), _Quiet, bind_and_activate=False)
+    server.socket.close()
+    server.socket, server.server_name, server.server_port = listener, config.host, config.port
+    server.setup_environ()
+    server.set_app(make_wsgi_app(registry))
+    thread = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
+    thread.start()
 
     def stop() -> None:
         server.shutdown()
@@ -159,3 +165,10 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
         thread.join()
 
     return stop
+
+
+class _Quiet(WSGIRequestHandler):
+    """Says nothing of single requests."""
+
+    def log_message(self, *_args: object) -> None:
+        """To standard error, in the class above."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from edge_agent import __version__
 from edge_agent.live import CameraState
 from edge_agent.redaction import redact
-from edge_agent.secrets import mqtt_password
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -25,7 +24,8 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
         What to call when the store or the agent's state has something new.
 
     Raises:
-        ConfigError: an address to listen on is taken.
+        ConfigError: the page's language, emotions, logo or token are wrong.
+        ListenError: an address cannot be listened on.
         MissingPackageError: the page's extra is not installed.
     """
     config = agent.config
@@ -33,7 +33,6 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
     if config.mqtt.enabled:
         from edge_agent.publisher import Publisher
 
-        mqtt_password(config.mqtt.password_file)  # a file that cannot be read is told now, not at the first connection
         publisher = Publisher(
             config, agent.store, agent.session, info(agent), agent, agent.health, agent.classifier.labels
         )

@@ -16,7 +16,7 @@ from edge_agent import health as health_module
 from edge_agent import machine
 from edge_agent.clock import Clock, kernel_clock_synchronised
 from edge_agent.config import Config, MetricsConfig
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ListenError
 from edge_agent.health import BOUNDS_S, Health, quantile
 from edge_agent.message import encode
 from edge_agent.metrics import make_registry, serve_metrics
@@ -216,11 +216,11 @@ def _windows_read(port: int) -> dict[tuple[str, str], float] | None:
     return read if read["countenance_store_windows", ""] and read["countenance_frames_captured_total", ""] else None
 
 
-def test_a_port_that_is_taken_is_a_configuration_error(store: Store) -> None:
+def test_a_port_that_is_taken_is_a_clear_error(store: Store) -> None:
     port, registry = free_port(), make_registry(Config(), "s1", Health(), store)
     stop = serve_metrics(MetricsConfig(port=port), registry)
     try:
-        with pytest.raises(ConfigError, match=rf"127\.0\.0\.1:{port}.*metrics\.port"):
+        with pytest.raises(ListenError, match=rf"metrics\.port: {port} is in use on 127\.0\.0\.1"):
             serve_metrics(MetricsConfig(port=port), registry)
     finally:
         stop()
