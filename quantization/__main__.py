@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.errors import CountenanceError
+from edge_agent.errors import CountenanceError, InputError
 from edge_agent.model import MODELS
 from training.data import PUBLIC, SPLIT_SEED, SPLITS, Faces, divide, find_source, load
 
@@ -55,8 +55,11 @@ def _card(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from quantization import evaluate
 
-    faces = _faces(options)
+    source = find_source(options.data, options.votes)
+    faces = load(source)
     faces = faces[faces.splits == options.split]
+    if not len(faces):
+        raise InputError(f"{source.faces}: has no {options.split} images")
     if options.compare:
         evaluate.compare(options.compare[0], options.compare[1], faces, options.runtime, print)
     elif options.agreement:

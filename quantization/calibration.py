@@ -71,8 +71,8 @@ def _cross_entropy(
 
 
 def cross_fitted(logits: Logits, labels: Labels, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Scores:
-    """Posteriors of all rows, each half's by a scaling that was fitted on the other half."""
-    posteriors = np.empty(logits.shape)
+    """Posteriors of all rows, each half's by a scaling that was fitted on the other half; rows of neither are NaN."""
+    posteriors = np.full(logits.shape, np.nan)
     for fitted, applied in (halves, halves[::-1]):
         posteriors[applied] = fit(logits[fitted], labels[fitted]).posteriors(logits[applied])
     return posteriors

@@ -50,7 +50,7 @@ def _figures(infos: list[ModelInfo]) -> str:
         for info in infos
         for name, head in info.heads.items()
     ]
-    return _table(("model", "against the", "accuracy", "macro-F1", "calibration error", "images"), rows)
+    return _table(("model", "against the", "accuracy", "macro-F1", "calibration error, cross-fitted", "images"), rows)
 
 
 def _per_class(info: ModelInfo, name: str) -> str:

@@ -19,11 +19,12 @@ from edge_agent.errors import InputError
 from edge_agent.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
 from edge_agent.runtime import RuntimeChoice
 from quantization.answers import ask_classifier
-from quantization.calibration import Calibration, cross_fitted, fit
+from quantization.calibration import Calibration, fit
 from quantization.convert import FACTS, INT8
+from quantization.figures import Halves, cross_fitted_error, figures, labelled
 from training.data import EMOTIONS, PUBLIC, SIDE, TRAINING, Faces, halves
 from training.files import write_atomically
-from training.metrics import accuracy, calibration_error, confusion, macro_f1
+from training.metrics import confusion
 
 log = logging.getLogger(__name__)
 
@@ -71,25 +72,20 @@ def _head(
     output: int,
     logits: NDArray[np.float32],
     labels: NDArray[np.int64],
-    parts: tuple[NDArray[np.int64], NDArray[np.int64]],
+    parts: Halves,
 ) -> Head:
     """Calibrate on the second half and measure on both; rows labelled -1 (no votes) are left out."""
-    known = labels >= 0
-    first, second = (part[known[part]] for part in parts)
+    first, second = labelled(parts, labels)
     scaling = fit(logits[second], labels[second])
-    place = np.cumsum(known) - 1  # of a row among the known ones
-    crossed = cross_fitted(logits[known], labels[known], (place[first], place[second]))
-    counts = confusion(labels[known], scaling.posteriors(logits[known]).argmax(1), len(EMOTIONS))
-    figures = {
-        "accuracy": accuracy(counts),
-        "accuracy_selection": float((scaling.posteriors(logits[first]).argmax(1) == labels[first]).mean()),
+    posteriors, known = scaling.posteriors(logits), labels >= 0
+    measured = figures(posteriors, labels, unseen=first) | {
+        "accuracy_selection": float((posteriors[first].argmax(1) == labels[first]).mean()),
         "accuracy_uncalibrated": float((logits[known].argmax(1) == labels[known]).mean()),
-        "macro_f1": macro_f1(counts),
-        "calibration_error_cross_fitted": calibration_error(labels[known], crossed),
+        "calibration_error_cross_fitted": cross_fitted_error(logits, labels, parts),
         "images": float(known.sum()),
     }
-    reference = _reference(labels[second], scaling.posteriors(logits[second]))
-    return _described(output, scaling, labels[second], counts, figures, reference)
+    counts = confusion(labels[known], posteriors[known].argmax(1), len(EMOTIONS))
+    return _described(output, scaling, labels[second], counts, measured, _reference(labels[second], posteriors[second]))
 
 
 def _reference(labels: NDArray[np.int64], posteriors: NDArray[np.float64]) -> ReferenceFaces:
@@ -105,7 +101,7 @@ def _described(
     scaling: Calibration,
     fitted: NDArray[np.int64],
     counts: NDArray[np.int64],
-    figures: dict[str, float],
+    measured: dict[str, float],
     reference: ReferenceFaces,
 ) -> Head:
     n = len(EMOTIONS)
@@ -115,7 +111,7 @@ def _described(
         bias=tuple(round(b, 5) for b in scaling.bias),
         prior=tuple((np.bincount(fitted, minlength=n) / len(fitted)).round(6).tolist()),
         confusion=tuple(tuple(row) for row in counts.tolist()),
-        figures={name: round(value, 4) for name, value in figures.items()},
+        figures={name: round(value, 4) for name, value in measured.items()},
         reference=reference,
     )
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from quantization.calibration import cross_fitted, fit
+from quantization.figures import cross_fitted_error
 from training.metrics import calibration_error, softmax
 
 TEMPERATURE, BIAS = 2.5, np.array([0.8, -0.3, -0.5])
@@ -54,6 +55,16 @@ def test_cross_fitting_applies_to_each_half_what_the_other_taught() -> None:
         posteriors[halves[0]], fit(logits[halves[1]], labels[halves[1]]).posteriors(logits[halves[0]])
     )
     assert calibration_error(labels, posteriors) < 0.03 < calibration_error(labels, softmax(logits))
+
+
+def test_the_cross_fitted_error_is_of_the_method_whatever_calibration_there_is() -> None:
+    """Rows that nobody labelled are left out."""
+    logits, labels = sample(4_000)
+    labels[::10] = -1
+    halves = np.arange(0, 4_000, 2), np.arange(1, 4_000, 2)
+    error = cross_fitted_error(logits, labels, halves)
+    assert 0 < error < 0.03
+    assert cross_fitted_error(logits / 5 + BIAS, labels, halves) == pytest.approx(error, abs=1e-4)
 
 
 def test_a_rare_class_and_flat_logits_do_not_stop_it() -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.metrics import accuracy, calibration_error, confusion, macro_f1, per_class, reliability, softmax
+from training.metrics import (
+    accuracy,
+    calibration_error,
+    confusion,
+    cross_entropy,
+    macro_f1,
+    per_class,
+    reliability,
+    softmax,
+)
 
 LABELS = np.array([0, 0, 0, 1, 1, 2])
 TOP = np.array([0, 0, 1, 1, 0, 2])
@@ -47,3 +56,10 @@ def test_a_calibrated_model_has_little_calibration_error() -> None:
 
 def test_softmax_survives_large_logits() -> None:
     assert softmax(np.array([[1000.0, 1000.0]])).tolist() == [[0.5, 0.5]]
+
+
+def test_cross_entropy_is_that_of_the_softmax_and_survives_large_logits() -> None:
+    logits = np.array([[1.0, 2.0, 0.5], [0.0, 3.0, -1.0]])
+    expected = -np.log(softmax(logits)[[0, 1], [2, 1]]).mean()
+    assert cross_entropy(np.array([2, 1]), logits) == pytest.approx(expected)
+    assert cross_entropy(np.array([0, 1]), np.array([[1000.0, 0.0], [1000.0, 0.0]])) == pytest.approx(500)

@@ -17,13 +17,16 @@ from edge_agent.errors import InputError
 from edge_agent.model import MODELS, load_model
 from edge_agent.runtime import open_interpreter
 from quantization import evaluate
-from quantization.answers import ask
+from quantization.__main__ import main
+from quantization.answers import ask, published
 from quantization.card import write_card
 from quantization.convert import PER_CLASS, representative
 from quantization.export import export
+from quantization.figures import figures as figures_of
+from quantization.figures import labelled
 from tests.fer import write_csv
-from training.data import PUBLIC, Faces, find_source, load
-from training.metrics import accuracy, confusion
+from training.data import PRIVATE, PUBLIC, Faces, divide, find_source, load
+from training.metrics import accuracy, calibration_error, confusion, softmax
 from training.recipe import find_recipe, load_recipe
 
 DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
@@ -104,6 +107,37 @@ def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
     top = classifier.classify(faces.images[..., None]).probabilities.argmax(1)
     column = dump.read_text().splitlines()[0].split(",").index("fer2013")
     assert [int(line.split(",")[column]) for line in dump.read_text().splitlines()[1:]] == top.tolist()
+
+
+def test_the_calibration_error_is_that_of_the_shipped_calibration(tmp_path: Path) -> None:
+    """Of PublicTest it is that of the half for choosing, and a wrong temperature in the .json shows in it."""
+    faces = load(find_source(write_csv(tmp_path, training=7, public=140, private=70)))
+    wrong = tmp_path / "wrong.tflite"
+    wrong.write_bytes((MODELS / "emotion.tflite").read_bytes())
+    description = json.loads((MODELS / "emotion.json").read_text())
+    description["heads"]["fer2013"]["temperature"] = 5.0
+    wrong.with_suffix(".json").write_text(json.dumps(description))
+    for split, unseen in ((PUBLIC, divide(faces, 1).selection), (PRIVATE, faces[faces.splits == PRIVATE])):
+        shown: list[str] = []
+        evaluate.evaluate(wrong, faces[faces.splits == split], "auto", 1, None, shown.append)
+        answers = published(Classifier(load_model(wrong)), unseen.images)["fer2013"]
+        expected = calibration_error(unseen.labels, softmax(answers))
+        assert f"  calibration_error {expected:.4f}" in shown[1]
+        # Nothing is fitted on a split that took no part in the calibration.
+        assert ("cross_fitted" in shown[1]) == (split == PUBLIC)
+
+
+def test_the_calibration_error_leaves_out_the_half_that_was_fitted_on() -> None:
+    """Three sure and right answers; of the two that calibration did not see, one has no label."""
+    posteriors, labels = np.array([[0.8, 0.2]] * 3), np.array([0, 0, -1])
+    measured = figures_of(posteriors, labels, unseen=labelled((np.array([1, 2]), np.array([0])), labels)[0])
+    assert measured == pytest.approx({"accuracy": 1, "macro_f1": 0.5, "calibration_error": 0.2})
+
+
+def test_a_split_that_the_data_lacks_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_csv(tmp_path, training=7, public=14)
+    assert main(["evaluate", "--split", PRIVATE, "--data", str(data)]) == InputError.exit_code
+    assert capsys.readouterr().err == f"quantization: {data / 'fer2013.csv'}: has no PrivateTest images\n"
 
 
 def test_same_counts_differing_rows(tmp_path: Path) -> None:

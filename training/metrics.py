@@ -1,4 +1,4 @@
-"""Figures of a classifier, from labels (n,) and probabilities (n, classes)."""
+"""Figures of a classifier, from labels (n,) and probabilities or logits (n, classes)."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def per_class(counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
 def macro_f1(counts: NDArray[np.int64]) -> float:
     """Mean F1 over all classes."""
     return float(per_class(counts)["f1"].mean())
+
+
+def cross_entropy(labels: Labels, logits: Logits) -> float:
+    """Mean of -log of the right class's softmax, from logits (n, classes)."""
+    peak = logits.max(axis=1)
+    right = logits[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(logits - peak[:, None]).sum(axis=1)) + peak - right).mean())
 
 
 def calibration_error(labels: Labels, probabilities: Scores, bins: int = 15) -> float:

@@ -14,16 +14,16 @@ from typing import Any
 import keras
 import numpy as np
 import yaml
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_agent.errors import InputError
 from training import checkpoint
 from training.averaging import averaged
 from training.batches import Batches
-from training.data import Division, Faces, Source, divide, load
+from training.data import EMOTIONS, Division, Faces, Source, divide, load
 from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
+from training.metrics import accuracy, confusion, cross_entropy
 from training.model import HEADS, build, multiply_adds
 from training.recipe import Recipe
 from training.teachers import teach
@@ -157,15 +157,10 @@ def score(model: keras.Model, faces: Faces) -> dict[str, float]:
     for head, labels in (("fer2013", faces.labels), ("ferplus", faces.majority())):
         if not (known := labels >= 0).any():
             continue
-        right, entropy = _accuracy_and_entropy(logits[head][known], labels[known])
-        result |= {f"selection_{head}_accuracy": right, f"selection_{head}_entropy": entropy}
+        counts = confusion(labels[known], logits[head][known].argmax(1), len(EMOTIONS))
+        result[f"selection_{head}_accuracy"] = accuracy(counts)
+        result[f"selection_{head}_entropy"] = cross_entropy(labels[known], logits[head][known])
     return result
-
-
-def _accuracy_and_entropy(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
-    peak = logits.max(1)
-    entropy = np.log(np.exp(logits - peak[:, None]).sum(1)) + peak - logits[np.arange(len(labels)), labels]
-    return float((logits.argmax(1) == labels).mean()), float(entropy.mean())
 
 
 def _tensorboard(run: Path) -> keras.callbacks.Callback:
