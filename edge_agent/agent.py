@@ -16,6 +16,7 @@ from types import FrameType
 from edge_agent.capture import LatestFrame
 from edge_agent.classifier import Classifier
 from edge_agent.config import Config, load_config
+from edge_agent.config_fit import check_fit
 from edge_agent.detectors import load_detector
 from edge_agent.errors import ConfigError, CountenanceError
 from edge_agent.health import Health
@@ -109,6 +110,7 @@ class Agent:
             load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
         )
         self.classifier.self_test()
+        check_fit(config, lambda: self.classifier.labels)
         info = self.classifier.model.info
         self.model_id = f"{info.name}@{info.sha256[:12]}"
         self.detector = load_detector(config.detector)

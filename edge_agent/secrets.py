@@ -47,7 +47,9 @@ def _read(path: Path, what: str) -> SecretStr:
     try:
         text = path.read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot read the {what} ({error}); make the file readable to this user") from error
+        raise ConfigError(
+            f"cannot read {path}, the file of the {what} ({error}); make it readable to this user"
+        ) from error
     if not text:
         raise ConfigError(f"{path}: the file of the {what} is empty; write it there")
     return SecretStr(text)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from edge_agent.agent import Agent
 from edge_agent.cli import main
 from edge_agent.config import Config, load_config
 from edge_agent.errors import ConfigError
@@ -176,6 +179,56 @@ def test_config_check_exits_0_on_a_good_file_and_78_on_a_bad_one(tmp_path, capsy
     assert main(["config", "check", str(CONFIGS / "agent.yaml")]) == 0
     assert main(["config", "check", str(write(tmp_path, "windows: {}\n"))]) == 78
     assert "did you mean 'window'?" in capsys.readouterr().err
+
+
+FITS_NOT = {
+    "kiosk: {enabled: true, language: pt}": "kiosk.language: no language 'pt'",
+    "kiosk: {enabled: true, emotions: [happy, joy]}": "kiosk.emotions: the model does not know joy",
+    "kiosk: {enabled: true, logo: /nowhere/logo.svg}": "kiosk.logo: /nowhere/logo.svg does not exist",
+    "kiosk: {enabled: true, port: 9465}\nmetrics: {enabled: true}": "metrics.port: 9465 is kiosk.port, too",
+    "kiosk: {enabled: true, host: '::', port: 9465}\nmetrics: {enabled: true}": "metrics.port: 9465 is kiosk.port, too",
+    "mqtt: {password_file: /nowhere/mqtt}": "cannot read /nowhere/mqtt, the file of the MQTT password",
+}
+FITS = [
+    "kiosk: {enabled: false, language: pt, emotions: [joy], logo: /nowhere/logo.svg}",
+    "kiosk: {enabled: true, language: de-AT, emotions: [happy]}",
+    "kiosk: {enabled: true, port: 9465, host: 192.0.2.1}\nmetrics: {enabled: true}",
+    "mqtt: {enabled: false, password_file: /nowhere/mqtt}",
+]
+
+
+@pytest.mark.parametrize(("text", "fault"), FITS_NOT.items())
+def test_config_check_refuses_what_run_refuses(tmp_path, capsys, text, fault):
+    path = write(tmp_path, f"{text}\nstore: {{path: {tmp_path}/windows.sqlite}}\n")
+    assert main(["config", "check", str(path)]) == 78
+    assert f"{path}: {fault}" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match=re.escape(fault)):
+        Agent(load_config(path))
+    assert not (tmp_path / "windows.sqlite").exists(), "nothing is begun"
+
+
+@pytest.mark.parametrize("text", FITS)
+def test_config_check_takes_what_run_takes(tmp_path, text):
+    assert main(["config", "check", str(write(tmp_path, text))]) == 0
+
+
+def test_config_check_names_all_that_does_not_fit_at_once(tmp_path, capsys):
+    kiosk = "{enabled: true, language: pt, emotions: [joy], logo: /nowhere/logo.svg, port: 9465}"
+    path = write(tmp_path, f"kiosk: {kiosk}\nmetrics: {{enabled: true}}\n")
+    assert main(["config", "check", str(path)]) == 78
+    faults = capsys.readouterr().err.splitlines()
+    assert len(faults) == 4
+    assert all(key in " ".join(faults) for key in ("metrics.port", "kiosk.language", "kiosk.logo", "kiosk.emotions"))
+
+
+def test_a_plain_check_imports_nothing_heavy():
+    script = (
+        "import sys; from edge_agent.cli import main; code = main(['config', 'check', sys.argv[1]]); "
+        "sys.exit(code or sorted({'numpy', 'cv2', 'starlette', 'sqlite3'} & set(sys.modules)) or 0)"
+    )
+    command = [sys.executable, "-c", script, str(CONFIGS / "agent.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_config_schema_is_a_json_schema_of_every_section(capsys):

@@ -15,7 +15,6 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from edge_agent.config import Config
-from edge_agent.errors import ConfigError
 from edge_agent.export import csv_lines
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
 from edge_agent.kiosk.guard import App, Guard
@@ -24,10 +23,10 @@ from edge_agent.kiosk.language import load_language
 from edge_agent.kiosk.pages import Visit, board
 from edge_agent.kiosk.pictures import Pictures
 from edge_agent.kiosk.render import STATIC, Html, build, digest, static_names
-from edge_agent.kiosk.view import display_order, figures
+from edge_agent.kiosk.settings import check_logo, shown_labels
+from edge_agent.kiosk.view import figures
 from edge_agent.kiosk.visit import visit_of
 from edge_agent.live import Live, LiveState
-from edge_agent.rights import is_barred
 from edge_agent.store import Store
 
 _FRESH = {"cache-control": "no-store"}
@@ -176,33 +175,6 @@ class Site:
         page = self._page(Visit(load_language(self._config.kiosk.language)), figures(LiveState(), self._shown, ""))
         logo = self._logo.stat().st_mtime_ns if self._logo is not None else None
         return build(f"{page}{logo}")
-
-
-def shown_labels(config: Config, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """``kiosk.emotions`` in their order, or all.
-
-    Raises:
-        ConfigError: the model knows no such emotion.
-    """
-    unknown = [label for label in config.kiosk.emotions if label not in labels]
-    if unknown:
-        raise ConfigError(f"kiosk.emotions: the model does not know {', '.join(unknown)}; it has {', '.join(labels)}")
-    return config.kiosk.emotions or display_order(labels)
-
-
-def check_logo(path: Path | None) -> Path | None:
-    """The logo's file.
-
-    Raises:
-        ConfigError: it is missing or of a type that browsers do not show.
-    """
-    if path is None:
-        return None
-    if path.suffix.lower() not in (".svg", ".png", ".webp", ".jpg", ".jpeg"):
-        raise ConfigError(f"kiosk.logo: {path} must be an SVG, PNG, WebP or JPEG file")
-    if is_barred(path) or not path.is_file():
-        raise ConfigError(f"kiosk.logo: {path} does not exist, or this user may not read it")
-    return path
 
 
 def _bad_query(error: BadQueryError) -> Response:
