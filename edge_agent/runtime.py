@@ -62,7 +62,7 @@ def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: in
     """The name of the runtime that was found, and its interpreter of a .tflite file's content.
 
     Raises:
-        MissingPackageError: the runtime, or any with ``auto``, is not installed.
+        MissingPackageError: the runtime, or any with ``auto``, is not installed or broken; the reasons are named.
         ModelError: the interpreter refuses the model.
     """
     name, module = _find(choice)
@@ -76,16 +76,17 @@ def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: in
 
 
 def _find(choice: RuntimeChoice) -> tuple[str, Any]:
+    reasons = []
     for name in _TRIED[choice]:
         try:
             module = importlib.import_module(_MODULES[name])
         except ImportError as error:
-            log.debug("%s is not here: %s", name, error)
+            reasons.append(str(error).partition("\n")[0])
             continue
         if name == "tflite" and int(np.__version__.split(".")[0]) >= 2:
             # It imports, and then its first Interpreter dies.
-            raise MissingPackageError(f"tflite-runtime needs numpy 1, not {np.__version__}: pip install 'numpy<2'")
+            reasons.append(f"tflite-runtime needs numpy 1, not {np.__version__}")
+            continue
         return name, module
-    if choice == "auto":
-        raise MissingPackageError(f"no interpreter for the model is installed: {_INSTALL[choice]}")
-    raise MissingPackageError(f"{choice}, which model.runtime names, is not installed: {_INSTALL[choice]}")
+    wanted = "no interpreter for the model is" if choice == "auto" else f"{choice}, which model.runtime names, is not"
+    raise MissingPackageError(f"{wanted} usable here ({'; '.join(reasons)}): {_INSTALL[choice]}")

@@ -54,7 +54,7 @@ def test_a_pinned_runtime_is_never_replaced(monkeypatch: pytest.MonkeyPatch, cho
 
 def test_without_any_runtime_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "ai_edge_litert", "tflite_runtime", "tensorflow")
-    with pytest.raises(MissingPackageError, match="interpreter for the model is installed: pip install ai-edge-litert"):
+    with pytest.raises(MissingPackageError, match=r"no interpreter .*'tflite_runtime.*: pip install ai-edge-litert"):
         open_interpreter(load_model().content)
 
 
@@ -64,6 +64,19 @@ def test_tflite_runtime_under_numpy_2_is_refused_before_it_dies(monkeypatch: pyt
     monkeypatch.setattr(np, "__version__", "2.1.0")
     with pytest.raises(MissingPackageError, match=r"needs numpy 1, not 2\.1\.0"):
         open_interpreter(load_model().content, "tflite")
+
+
+def test_auto_goes_on_behind_a_tflite_runtime_that_numpy_2_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow's interpreter is tried third; ai-edge-litert's, the same, stands in for so large a package."""
+    need("tflite_runtime")
+    need("ai_edge_litert")
+    monkeypatch.setattr(np, "__version__", "2.1.0")
+    monkeypatch.setitem(runtime._MODULES, "tensorflow", runtime._MODULES["litert"])
+    monkeypatch.setitem(runtime._MODULES, "litert", "no_such_package")
+    assert open_interpreter(load_model().content)[0] == "tensorflow"
+    monkeypatch.setitem(runtime._MODULES, "tensorflow", "no_such_package")
+    with pytest.raises(MissingPackageError, match=r"package'; tflite-runtime needs numpy 1.*; No module.*: pip"):
+        open_interpreter(load_model().content)
 
 
 @pytest.mark.parametrize("choice", ["litert", "tflite"])
