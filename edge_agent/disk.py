@@ -32,10 +32,10 @@ class Disk:
     Args:
         path: the file.
         clock: names the damaged files and times the retries.
-        replaced: called with the new file when it had to take the old one's place; some windows may be missing.
+        replaced: called with all databases when a new file had to take the old one's place; windows may be missing.
     """
 
-    def __init__(self, path: Path, clock: Clock, replaced: Callable[[Database], None]) -> None:
+    def __init__(self, path: Path, clock: Clock, replaced: Callable[..., None]) -> None:
         self.file: Database | None = None
         self.memory: Database | None = None
         self.reason = ""
@@ -189,7 +189,7 @@ class Disk:
                 self.file = self._start_afresh(error)
             else:
                 self.file = self._write_anew(old)
-            self._replaced(self.file)
+            self._replaced(*self.databases)
         except FAILURES as second:
             log.error("%s: no fresh file either: %s", self._path, second)
             return False

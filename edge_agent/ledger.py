@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -27,12 +28,15 @@ class Ledger:
         self._dirty = False
         self._saved_s = clock.monotonic_s()
 
-    def load(self, file: Database) -> None:
-        """Continue where the file ends."""
+    def load(self, file: Database, damaged: bool = False) -> None:
+        """Continue where the file ends; of a ``damaged`` one, what waited and could not be saved is lost."""
         self.settled = file.settled()
         lowest, highest = file.bounds()
         self.next_seq = max(highest, self.settled.highest) + 1
-        self.settled.add(1, lowest - 1)
+        if not (damaged and self.settled.highest):  # without any mark nobody knows where the numbers began
+            self.settled.add(1, lowest - 1)
+        if damaged:
+            self.lose_what_is_missing(file)
         self.settled.add(highest + 1, self.next_seq - 1)
         self._loaded = True
 
@@ -41,6 +45,7 @@ class Ledger:
         first = max(self.next_seq, epoch_ms(self._clock.wall()))
         self.settled.add(self.next_seq, first - 1)
         self.next_seq = first
+        self._save_at_once()
 
     def take_over(self, file: Database, memory: Database) -> None:
         """The windows of memory go into ``file``, which may hold windows of earlier runs that nobody knew of."""
@@ -53,14 +58,14 @@ class Ledger:
             settled.add(first if self._loaded else max(first, lowest), last)
         self.settled, self._loaded = settled, True
 
-    def lose_what_is_missing(self, file: Database) -> None:
-        """The file was replaced: windows that waited and are not in it will never be sent."""
+    def lose_what_is_missing(self, *databases: Database) -> None:
+        """The file was replaced: windows that waited and are in none of these will never be sent."""
         for first, last in list(self.waiting()):
-            there = Ranges((seq, seq) for seq in file.numbers(first, last))
+            there = Ranges((seq, seq) for database in databases for seq in database.numbers(first, last))
             for low, high in list(there.gaps(first, last)):
                 self.dropped["damage"] += high - low + 1
                 self.settled.add(low, high)
-        self._dirty = True
+        self._save_at_once()
 
     def deliver(self, numbers: Iterable[int]) -> None:
         """Their PUBACKs came."""
@@ -95,6 +100,10 @@ class Ledger:
     def is_due(self) -> bool:
         """Whether it should be by now."""
         return self._dirty and self._clock.monotonic_s() - self._saved_s >= MARKS_S
+
+    def _save_at_once(self) -> None:
+        """The next run cannot find out by itself that these numbers are settled."""
+        self._dirty, self._saved_s = True, -math.inf
 
     def saved(self) -> None:
         """It is now."""

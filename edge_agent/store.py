@@ -87,6 +87,7 @@ class Store:
             self._load(self._disk.file)
         if self._disk.file is None or self._disk.was_damaged:
             self._ledger.skip()
+        self.flush()
 
     # -- what the pipeline and the page use ---------------------------------------------------------------------
 
@@ -211,7 +212,7 @@ class Store:
     # -- opening and recovering ---------------------------------------------------------------------------------
 
     def _load(self, file: Database) -> None:
-        self._ledger.load(file)
+        self._ledger.load(file, self._disk.was_damaged)
         self._paused = file.state("paused") == "1"
         newest = self._read("seq = ?", (file.bounds()[1],), 1)
         self._latest = newest[0] if newest else None
@@ -224,6 +225,7 @@ class Store:
             for stored in chunk:
                 self._insert(file, stored)
             after = chunk[-1].seq
+        self._ledger.lose_what_is_missing(file)
         self._write_state(file)
         file.save_settled(self._ledger.settled)
 

@@ -327,6 +327,30 @@ def test_of_a_file_with_broken_pages_the_rest_is_saved(tmp_path: Path) -> None:
     assert store.paused
 
 
+def test_what_a_file_found_damaged_at_the_start_has_lost_counts_as_lost_and_not_as_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "windows.sqlite"
+    with opened(config_for(tmp_path)) as store:
+        for number in range(2000):
+            store.append(make_report(number % 7))
+        store.mark_delivered(range(1, 101))
+    middle = path.stat().st_size // 2 // 4096
+    corrupt_pages(path, middle, middle + 5)
+    with opened(config_for(tmp_path), "s2") as store:
+        assert damaged_files(tmp_path), "the damage is found while the file is opened"
+        waiting = numbers(store)
+        assert 1000 < len(waiting) < 1900
+        assert store.stats().pending == len(waiting)
+        assert store.stats().dropped == {"damage": 1900 - len(waiting)}
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in tmp_path.glob("windows.sqlite*"):
+            shutil.copy(file, copy)
+    for folder in (tmp_path, copy):  # after a stop and after a power cut
+        with opened(config_for(folder), "s3") as store:
+            store.append(make_report(1))
+            assert store.stats().pending == len(waiting) + 1
+
+
 def test_a_page_that_breaks_while_running_costs_no_new_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "windows.sqlite"
     # The default cache would hold this small file whole, and the damage would not be seen.
