@@ -64,8 +64,8 @@ class TrackedFace:
     person: int
     """Id of the track, unique within this process."""
     lineage: int
-    """Id of the first of the tracks that may all have been this person, who was out of sight in between. Faces of
-    different lineages are different people, so whoever has to be sure counts these."""
+    """Id of the first of the tracks that may all have been this person, who was out of sight for a few seconds in
+    between. Whoever must not count one person twice counts these; longer absences still begin a new one."""
 
 
 @dataclass(frozen=True, slots=True)
