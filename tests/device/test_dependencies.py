@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.device.trees import stage_sources
 from tests.faces import write_astronaut
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
@@ -86,13 +87,25 @@ def test_every_dependency_is_a_wheel(environment, extra, machine):
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def test_it_builds_without_a_word_of_deprecation(environment, tmp_path):
+    """The newest setuptools builds it on the device, and what that deprecates today it refuses one day."""
+    command = [
+        environment / "bin" / "pip",
+        "wheel",
+        "-v",
+        "--no-deps",
+        "-w",
+        tmp_path,
+        stage_sources(tmp_path / "source"),
+    ]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "deprecat" not in done.stdout.lower(), done.stdout
+
+
 def test_it_installs_and_reads_a_smile(environment, tmp_path):
     pip, agent = environment / "bin" / "pip", environment / "bin" / "edge-agent"
-    source = tmp_path / "source"  # setuptools writes beside its sources, and a checkout must stay clean
-    shutil.copytree(ROOT / "edge_agent", source / "edge_agent", ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, source / name)
-    subprocess.run([pip, "install", "-q", str(source)], check=True)
+    subprocess.run([pip, "install", "-q", str(stage_sources(tmp_path / "source"))], check=True)
     subprocess.run([pip, "check"], check=True)
     picture = write_astronaut(tmp_path / "astronaut.png")
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
