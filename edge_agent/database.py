@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ PRAGMA user_version={SCHEMA_VERSION};
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM windows"  # noqa: S608 (constants only)
 _INSERT = f"INSERT INTO windows({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
+_IS_OLD = """
+CASE WHEN run IN (SELECT id FROM runs WHERE boot_id = :boot) THEN start_monotonic_s < :monotonic_s
+WHEN clock_synced AND start_ms <= :now_ms THEN start_ms < :start_ms END
+"""
+"""Whether a window was measured longer ago; NULL where nobody knows: its clock was wrong, or is in the future."""
 CHUNK = 500
 """Windows that are read at a time."""
 
@@ -219,21 +224,32 @@ class Database:
         """Size of the pages in use, without the write-ahead log and pages that wait to be used again."""
         return (self._pragma("page_count") - self._pragma("freelist_count")) * self._pragma("page_size")
 
-    def oldest(self, count: int) -> list[int]:
-        """The lowest ``count`` numbers."""
-        return [seq for (seq,) in self._sql.execute("SELECT seq FROM windows ORDER BY seq LIMIT ?", (count,))]
-
-    def older_than(self, start_ms: int, limit: int) -> list[int]:
-        """The lowest numbers, at most ``limit``, of windows that were measured before.
-
-        Numbers ascend with true time, so a window whose own time is doubtful is as old as one after it that is not.
-        """
-        known = self._sql.execute("SELECT max(seq) FROM windows WHERE start_ms < ? AND clock_synced", (start_ms,))
-        highest = known.fetchone()[0]
-        if highest is None:
-            return []
-        rows = self._sql.execute("SELECT seq FROM windows WHERE seq <= ? ORDER BY seq LIMIT ?", (highest, limit))
+    def oldest(self, count: int, up_to: int = 1 << 62) -> list[int]:
+        """The lowest ``count`` numbers, none above ``up_to``."""
+        rows = self._sql.execute("SELECT seq FROM windows WHERE seq <= ? ORDER BY seq LIMIT ?", (up_to, count))
         return [seq for (seq,) in rows]
+
+    def older_than(self, age_s: float, now_ms: int, now_monotonic_s: float, boot_id: str, limit: int) -> list[int]:
+        """The lowest numbers, at most ``limit``, of windows that were measured longer ago than ``age_s``.
+
+        A window of this boot is as old as the monotonic clock says, however the wall clock was stepped. Numbers ascend
+        with true time, so a window whose age is not known (NULL) is as old as one after it, and none goes behind one
+        that is young.
+        """
+        values: dict[str, Any] = {
+            "boot": boot_id,
+            "monotonic_s": now_monotonic_s - age_s,
+            "start_ms": now_ms - round(age_s * 1000),
+            "now_ms": now_ms,
+        }
+        young = self._first(f"WHERE NOT {_IS_OLD} ORDER BY seq LIMIT 1", values)
+        values["below"] = 1 << 62 if young is None else young
+        old = self._first(f"WHERE {_IS_OLD} AND seq < :below ORDER BY seq DESC LIMIT 1", values)
+        return [] if old is None else self.oldest(limit, up_to=old)
+
+    def _first(self, condition: str, values: Mapping[str, Any]) -> int | None:
+        row = self._sql.execute(f"SELECT seq FROM windows {condition}", values).fetchone()  # noqa: S608 (constants only)
+        return row[0] if row else None
 
     def delete(self, numbers: Iterable[int]) -> None:
         """Remove these windows."""

@@ -50,7 +50,7 @@ class StoreStats:
     pending: int
     """Windows whose PUBACK has not come."""
     oldest_pending_s: float | None
-    """Age of the oldest of them in seconds, by the wall clock."""
+    """Age of the oldest of them in seconds, by the monotonic clock; by the wall clock where an earlier boot made it."""
     dropped: Mapping[str, int]
     """Windows dropped undelivered since the agent started, by reason: age, rows, bytes, memory, damage."""
     in_memory: bool
@@ -230,7 +230,9 @@ class Store:
         file.save_settled(self._ledger.settled)
 
     def _age_s(self, stored: StoredWindow) -> float:
-        return (self._clock.wall() - stored.report.window_start).total_seconds()
+        if stored.boot_id == self._clock.boot_id:
+            return max(0.0, self._clock.monotonic_s() - stored.report.start_monotonic_s)
+        return max(0.0, (self._clock.wall() - stored.report.window_start).total_seconds())
 
     # -- writing ------------------------------------------------------------------------------------------------
 
@@ -262,8 +264,9 @@ class Store:
             return "bytes", database.oldest(PRUNE_ROWS)
         # An unsynchronised clock may be years off: ages are not known then, and rows and bytes bound the file.
         if self._clock.synchronised():
-            limit = self._clock.wall() - timedelta(days=self._config.max_age_days)
-            old = database.older_than(epoch_ms(limit), 10 * PRUNE_ROWS)
+            clock, age_s = self._clock, self._config.max_age_days * 86_400.0
+            now_ms, now_s = epoch_ms(clock.wall()), clock.monotonic_s()
+            old = database.older_than(age_s, now_ms, now_s, clock.boot_id, 10 * PRUNE_ROWS)
             return ("age", old) if old else None
         return None
 

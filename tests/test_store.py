@@ -214,6 +214,32 @@ def test_age_is_bounded_only_while_the_clock_can_be_believed(tmp_path: Path) -> 
         assert store.stats().dropped == {"age": 2}
 
 
+@pytest.mark.parametrize("off", [timedelta(days=3650), timedelta(days=-3650)], ids=str)
+@pytest.mark.parametrize("restart", [False, True], ids=["in one boot", "over a boot"])
+def test_a_synchronised_clock_that_is_wrong_for_one_window_drops_no_window(
+    tmp_path: Path, off: timedelta, restart: bool
+) -> None:
+    clock, config = SteppedClock(synced=True), config_for(tmp_path)
+    with opened(config, clock=clock) as store:
+        for number in range(10):
+            store.append(make_report(number))
+        clock.off = off
+        store.append(make_report(11))
+        assert (store.stats().oldest_pending_s or -1) == pytest.approx(10, abs=5)
+        clock.off = timedelta(0)
+        store.append(make_report(12))
+        assert (store.stats().rows, store.stats().dropped) == (12, {})
+    clock.boot = "boot-2" if restart else clock.boot
+    with opened(config, "s2", clock) as store:
+        store.append(make_report(13))
+        assert (store.stats().rows, store.stats().dropped) == (13, {})
+        store.mark_delivered(range(1, 11))
+        assert (store.stats().oldest_pending_s or 0) >= 0
+        clock.forward_s = 31 * 86400
+        store.append(make_report(14, age_s=-clock.forward_s))
+        assert numbers(store) == [14], "each becomes old, whatever time it was given"
+
+
 def test_a_doubtful_window_goes_with_the_first_old_one_after_it(tmp_path: Path) -> None:
     clock = SteppedClock()
     config = config_for(tmp_path, max_age_days=1)
