@@ -553,3 +553,132 @@ def test_a_form_works_without_script(opened: Open, tmp_path: Path):
     page.get_by_role("button", name="Read it").click(timeout=60_000)
     page.wait_for_selector(".shares .bar")
     assert page.locator(".shares .name").first.text_content() == "Happy"
+
+
+# -- when nobody is there any more ----------------------------------------------------------------------------------
+
+
+def opened_with_clock(opened: Open, path: str) -> Page:
+    """A page whose time a test can move on."""
+    page = opened("/healthz")
+    page.clock.install()
+    page.goto(page.url.replace("/healthz", path))
+    return page
+
+
+def with_picture(opened: Open, folder: Path, path: str = "/predict") -> Page:
+    page = opened_with_clock(opened, path)
+    page.set_input_files("#picture", write_picture(folder))
+    expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+    return page
+
+
+def test_a_picture_that_is_left_alone_goes_after_a_minute_and_the_board_returns(opened: Open, tmp_path: Path):
+    page = with_picture(opened, tmp_path, "/predict?theme=dark&lang=en")
+    page.clock.fast_forward(41_000)
+    expect(page.locator("#leaving")).to_contain_text("closes in 20 seconds")
+    for _ in range(10):  # WCAG 2.2.1: time can be extended at least ten times
+        page.clock.fast_forward(15_000)
+        page.keyboard.press("Shift")
+        expect(page.locator("#leaving")).to_be_empty()
+        expect(page.locator(".picture")).to_be_visible()
+        page.clock.fast_forward(41_000)
+    page.clock.fast_forward(20_000)
+    page.wait_for_url("**/?lang=en&theme=dark")
+    has_state(page, "live")
+
+
+@pytest.mark.parametrize("touch", ["pointer", "wheel", "focus", "scroll"])
+def test_any_input_counts(opened: Open, touch: str):
+    page = opened_with_clock(opened, "/predict")
+    page.set_viewport_size({"width": 400, "height": 300})
+    page.clock.fast_forward(50_000)
+    {
+        "pointer": lambda: page.mouse.move(50, 60),
+        "wheel": lambda: page.mouse.wheel(0, 40),
+        "focus": lambda: page.locator("#choose input").focus(),
+        "scroll": lambda: page.evaluate("scrollBy(0, 30)"),
+    }[touch]()
+    expect(page.locator("#leaving")).to_be_empty()
+    page.clock.fast_forward(39_000)
+    expect(page.locator("#leaving")).to_be_empty()
+
+
+def test_no_time_runs_out_while_a_picture_is_read(opened: Open, tmp_path: Path):
+    page = opened_with_clock(opened, "/predict")
+    held: list[Any] = []
+    page.route("**/api/predict", lambda route: held.append(route))
+    page.set_input_files("#picture", write_picture(tmp_path))
+    expect(page.locator("#working")).not_to_be_empty()
+    page.clock.fast_forward(300_000)
+    expect(page.locator("#leaving")).to_be_empty()
+    held[0].continue_()
+    expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+    page.clock.fast_forward(61_000)
+    page.wait_for_url("**/")
+
+
+def test_no_time_runs_out_in_the_background(opened: Open, tmp_path: Path):
+    page = with_picture(opened, tmp_path)
+    turn = """(hidden) => {
+      Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }"""
+    page.evaluate(turn, True)
+    page.clock.fast_forward(300_000)
+    expect(page.locator(".picture")).to_be_visible()
+    page.evaluate(turn, False)
+    page.clock.fast_forward(41_000)
+    expect(page.locator("#leaving")).not_to_be_empty()
+
+
+def test_without_the_agent_the_picture_goes_and_the_page_waits_for_it(opened: Open, tmp_path: Path):
+    """Rather than end on the browser's error page, from which nothing leads back."""
+    page = with_picture(opened, tmp_path)
+    page.route("**/healthz", lambda route: route.abort())
+    page.clock.fast_forward(61_000)
+    expect(page.locator(".picture")).to_have_count(0)
+    assert page.url.endswith("/predict")
+    page.unroute("**/healthz")
+    page.clock.fast_forward(61_000)
+    page.wait_for_url("**/")
+
+
+def test_a_page_that_was_left_keeps_no_picture_for_the_way_back(opened: Open, tmp_path: Path):
+    page = with_picture(opened, tmp_path)
+    address = page.locator(".picture img").get_attribute("src")
+    load = "(src) => Object.assign(new Image(), { src }).decode().then(() => 'there', () => 'gone')"
+    assert page.evaluate(load, address) == "there"
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    expect(page.locator(".picture")).to_have_count(0)
+    assert page.evaluate(load, address) == "gone"
+
+
+def test_a_wall_has_no_ways_out_and_puts_itself_back(opened: Open):
+    page = opened_with_clock(opened, "/?wall&lang=en")
+    page.wait_for_selector("#chart .column")
+    expect(page.locator("a:not(.skip)")).to_have_count(0)
+    page.get_by_role("button", name="Last day").click()
+    page.get_by_role("button", name="As a table").click()
+    page.clock.fast_forward(50_000)
+    expect(page.locator("#table")).to_be_visible()
+    page.clock.fast_forward(11_000)
+    expect(page.locator("#table")).to_be_hidden()
+    expect(page.locator("[data-span=hour]")).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.activeElement === document.body")
+    assert not page.evaluate("dispatchEvent(new MouseEvent('contextmenu', { cancelable: true }))")
+
+
+def test_elsewhere_a_reader_s_table_stays_open(opened: Open):
+    page = opened_with_clock(opened, "/")
+    page.wait_for_selector("#chart .column")
+    page.get_by_role("button", name="As a table").click()
+    page.clock.fast_forward(300_000)
+    expect(page.locator("#table")).to_be_visible()
+
+
+@pytest.mark.parametrize("language", available())
+def test_the_notice_stands_on_both_pages(stage: Stage, language: str):
+    for path in ("/", "/predict"):
+        page = httpx.get(f"{stage.url}{path}?lang={language}").text
+        assert f"<strong>{load_language(language).texts['notice']}</strong>" in page

@@ -28,6 +28,10 @@ class Visit:
     language: Language
     theme: str = ""
     """``light``, ``dark``, or empty: as the visitor's system does."""
+    wall: bool = False
+    """On a screen that people pass: no ways out, and a minute after the last touch it is as it was."""
+    query: str = ""
+    """What links to the other page carry on of the address: empty or ``?lang=...``."""
 
 
 def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict: bool) -> Html:
@@ -57,7 +61,8 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "last": _last(words, figures) if state == "stale" else "",
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
             "remarks": _remarks(config, words),
-            "links": _links(words, can_predict),
+            "wall": Html(" data-wall") if visit.wall else Html(""),
+            "links": Html("") if visit.wall else _links(visit, can_predict),
             "page": data_block(
                 {
                     "texts": words.texts,
@@ -81,7 +86,8 @@ def predict_page(
         "predict.html",
         {
             **_common(config, visit),
-            **_texts(words, *keys, "board_link", "notice_meaning", "skip"),
+            **_texts(words, *keys, "board_link", "notice", "notice_meaning", "skip"),
+            "query": visit.query,
             "predict_formats": words.text("predict_formats", n=limit),
             "script": static_url("predict.js"),
             "token_field": token,
@@ -176,10 +182,12 @@ def _remarks(config: Config, words: Language) -> Html:
     return join([fill("remark.html", {"text": words.text(key)}) for key in keys])
 
 
-def _links(words: Language, can_predict: bool) -> Html:
+def _links(visit: Visit, can_predict: bool) -> Html:
+    words = visit.language
     csv = fill("link.html", {"href": "/api/windows.csv?from=-86400", "text": words.text("csv")})
-    predict = fill("link.html", {"href": "/predict", "text": words.text("predict_link")})
-    return join([predict, csv] if can_predict else [csv])
+    predict = fill("link.html", {"href": f"/predict{visit.query}", "text": words.text("predict_link")})
+    links = join([predict, csv] if can_predict else [csv])
+    return fill("links.html", {"title": words.text("shares"), "links": links})
 
 
 def _result(words: Language, answer: Mapping[str, Any]) -> Html:

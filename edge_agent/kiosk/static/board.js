@@ -1,7 +1,8 @@
 // The live board: takes events from the agent and changes what the server rendered first.
 
+import { whenIdle } from "./idle.js";
 import { emotion, kind, number, page, percent, text, time } from "./text.js";
-import { startTrend } from "./trend.js";
+import { resetTrend, startTrend } from "./trend.js";
 
 const SILENCE_MS = 25_000; // the server pings every ten seconds
 const RETRY_MS = 2_000;
@@ -134,8 +135,19 @@ function hidePointerWhenIdle() {
   wake();
 }
 
+// Nobody stands by a wall to put things back, and a menu there leads to files.
+function tidyWall() {
+  addEventListener("contextmenu", (event) => event.preventDefault());
+  whenIdle(() => {
+    resetTrend();
+    document.activeElement?.blur();
+    scrollTo(0, 0);
+  });
+}
+
 draw();
 listen();
 setInterval(draw, TICK_MS);
 hidePointerWhenIdle();
 startTrend();
+if ("wall" in root.dataset) tidyWall();

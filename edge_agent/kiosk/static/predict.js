@@ -1,5 +1,6 @@
 // Reading a picture: choose, drop, paste or take one; the device answers, the picture itself stays in this tab.
 
+import { whenIdle } from "./idle.js";
 import { emotion, html, icon, kind, number, page, percent, svg, text } from "./text.js";
 
 const MAX_BYTES = page.max_mb * 1_000_000;
@@ -18,6 +19,11 @@ function showError(code) {
 }
 
 async function read(file) {
+  idle.hold(true);
+  await readAndShow(file).finally(() => idle.hold(false));
+}
+
+async function readAndShow(file) {
   latest = file;
   at("error").textContent = "";
   at("reading").replaceChildren();
@@ -36,7 +42,7 @@ async function read(file) {
 }
 
 async function show(file, prediction) {
-  if (pictureUrl) URL.revokeObjectURL(pictureUrl);
+  dropPicture();
   pictureUrl = URL.createObjectURL(file);
   const image = html("img", { src: pictureUrl, alt: text("predict_picture") });
   await image.decode().catch(() => {});
@@ -99,11 +105,40 @@ async function openCamera() {
   at("snap").focus();
 }
 
-function closeCamera() {
+function stopCamera() {
   for (const track of stream?.getTracks() ?? []) track.stop();
   stream = null;
   at("booth").hidden = true;
+}
+
+function closeCamera() {
+  stopCamera();
   at("camera").focus();
+}
+
+function dropPicture() {
+  if (pictureUrl) URL.revokeObjectURL(pictureUrl);
+  pictureUrl = null;
+  at("reading").replaceChildren();
+}
+
+// No face stays where its owner no longer is: neither on the screen nor behind the browser's way back.
+function forget() {
+  latest = null;
+  at("drop").reset();
+  stopCamera();
+  dropPicture();
+}
+
+async function leave() {
+  forget();
+  const answer = await fetch("/healthz").catch(() => null);
+  if (answer?.ok) location.replace(at("board").href);
+  else idle.hold(false); // and on to the next attempt: an error page would stay for good
+}
+
+function warn(seconds) {
+  at("leaving").textContent = seconds ? text("predict_leaving", { n: number(seconds) }) : "";
 }
 
 function snap() {
@@ -141,4 +176,6 @@ function listen() {
   addEventListener("paste", (event) => event.clipboardData.files[0] && read(event.clipboardData.files[0]));
 }
 
+const idle = whenIdle(leave, warn);
+addEventListener("pagehide", forget);
 listen();

@@ -10,6 +10,7 @@ const GUTTER_REM = 1.8;
 const FACE_REM = 1.4;
 
 const at = (id) => document.getElementById(id);
+const buttons = [...document.querySelectorAll("[data-span]")];
 const labels = page.figures.emotions.map((one) => one.label);
 
 let span = "hour";
@@ -111,16 +112,22 @@ function fillTable(known) {
   at("table-body").replaceChildren(html("thead", {}, head), html("tbody", {}, ...rows));
 }
 
+function choose(wanted) {
+  span = wanted;
+  for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.span === span));
+  buckets = [];
+  load();
+}
+
+// As it was before anybody touched it.
+export function resetTrend() {
+  at("table").close();
+  if (span !== "hour") choose("hour");
+}
+
 export function startTrend() {
   document.querySelector(".trend").hidden = false;
-  const buttons = [...document.querySelectorAll("[data-span]")];
-  for (const button of buttons)
-    button.addEventListener("click", () => {
-      span = button.dataset.span;
-      for (const other of buttons) other.setAttribute("aria-pressed", String(other === button));
-      buckets = [];
-      load();
-    });
+  for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.span));
   at("table-open").addEventListener("click", () => at("table").showModal());
   at("table-close").addEventListener("click", () => at("table").close());
   new ResizeObserver(draw).observe(at("chart"));
