@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,8 @@ def test_a_run_learns_and_says_how(finished: Path, data: Path) -> None:
     assert [row["epoch"] for row in history] == list(range(1, EPOCHS + 1))
     assert history[-1]["loss"] < history[0]["loss"]
     assert history[-1]["selection_fer2013_accuracy"] > 1 / 7
+    assert facts["hyperparameters"]["learning_rate"] == load_recipe(find_recipe("base")).learning_rate
+    assert isinstance(facts["git_dirty"], bool)
     assert set(facts["data_sha256"]) == {"fer2013.csv", "fer2013new.csv"}
     assert facts["images"] == {"training": 280, "selection": 35, "calibration": 35}
     assert list((finished / "tensorboard").rglob("events*"))
@@ -121,6 +124,18 @@ def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recip
         fit(other, find_source(data), finished, [])
 
 
+def test_a_run_goes_on_with_its_own_data_and_beginning(
+    finished: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    from training.train import fit
+
+    recipe = load_recipe(recipe_file)
+    with pytest.raises(InputError, match=r"run\.json: this run was begun with other data; give the same"):
+        fit(recipe, find_source(write_csv(tmp_path, training=287, public=70)), finished, [])
+    with pytest.raises(InputError, match="begun with another --from"):
+        fit(recipe, find_source(data), finished, [], begin_with=finished)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters", "multiply_adds"),
     [
@@ -160,6 +175,14 @@ def test_a_student_learns_from_a_teacher(finished: Path, data: Path, recipe_file
         assert kept["fer2013"].shape == (280, 7)
         np.testing.assert_allclose(kept["ferplus"].sum(1), 1, atol=1e-4)
     assert len(json.loads((run / "history.json").read_text())) == 1
+    # Without the teacher, or with another one, it does not go on.
+    from training.train import fit
+
+    recipe, source = load_recipe(recipe_file, epochs=1), find_source(data)
+    for others in ([], [tmp_path / "another"]):
+        with pytest.raises(InputError, match=rf"begun with other teachers \({re.escape(str(finished))}\)"):
+            fit(recipe, source, run, others)
+    assert fit(recipe, source, run, [finished]).output_names
 
 
 def batches_of(recipe: Recipe, data: Path, first_epoch: int = 0) -> object:

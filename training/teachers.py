@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> dict[str, NDArray[np.float32]]:
     """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, images and mirror images.
 
+    What is kept in ``cache`` is taken as it is: ``fit`` sees to it that a run folder keeps its teachers and data.
+
     Raises InputError where a run has no finished model.
     """
     kept = cache / "teacher.npz"

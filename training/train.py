@@ -37,7 +37,7 @@ def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path], begin_w
 
     ``begin_with`` names a finished run whose weights a new run starts with, instead of random ones.
 
-    Raises InputError where the folder holds another recipe's run, or the data is bad.
+    Raises InputError where the folder holds a run of another recipe, other data or other teachers, or the data is bad.
     """
     run.mkdir(parents=True, exist_ok=True)
     _same_recipe(run / "config.yaml", recipe)
@@ -185,11 +185,12 @@ def _describe(
     teachers: list[Path],
     begin_with: Path | None,
 ) -> None:
-    """Write ``run.json``: all that somebody needs to know to make the run again."""
+    """Write ``run.json``, all that somebody needs to know to make the run again, or check that it is of this run."""
     facts = {
         "recipe": recipe.name,
         "seed": recipe.seed,
         "epochs": recipe.epochs,
+        "hyperparameters": recipe.model_dump(mode="json", exclude={"name", "seed", "epochs"}),
         "data_sha256": source.hashes(),
         "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
         "dropped_from_training": division.dropped,
@@ -199,11 +200,26 @@ def _describe(
         "multiply_adds": multiply_adds(model),
         "versions": {"python": platform.python_version(), "keras_backend": keras.backend.backend(), **_versions()},
         "machine": f"{platform.machine()}, {platform.system()}",
-        "git_commit": _commit(),
+        "git_commit": _git("rev-parse", "HEAD") or None,
+        "git_dirty": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "begun": datetime.now(timezone.utc).isoformat(timespec="seconds"),
     }
-    if not (run / "run.json").is_file():
-        write_atomically(run / "run.json", json.dumps(facts, indent=1).encode())
+    path = run / "run.json"
+    if path.is_file():
+        _same_sources(path, facts)
+    else:
+        write_atomically(path, json.dumps(facts, indent=1).encode())
+
+
+def _same_sources(path: Path, facts: dict[str, Any]) -> None:
+    """A run goes on with what it was begun with: other targets half-way would make what ``run.json`` says untrue."""
+    there = json.loads(path.read_text())
+    for key, what in (("data_sha256", "other data"), ("teachers", "other teachers"), ("begun_with", "another --from")):
+        if there.get(key) != facts[key]:
+            named = f" ({', '.join(there[key]) or 'none'})" if key == "teachers" else ""
+            raise InputError(
+                f"{path}: this run was begun with {what}{named}; give the same, or another folder as --run"
+            )
 
 
 def _versions() -> dict[str, str]:
@@ -216,7 +232,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or None
+def _git(*arguments: str) -> str:
+    """What git says of the checkout that this code runs from; nothing where there is none."""
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
