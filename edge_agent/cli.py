@@ -67,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(run=_run)
 
     demo = commands.add_parser("demo", help="replay a film of a real face to a broker of its own and show the result")
-    demo.add_argument("--seconds", type=float, metavar="N", help="stop after N seconds (default off a terminal: 30)")
+    demo.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default off a terminal: 30)")
     demo.set_defaults(run=_demo)
 
     predict = commands.add_parser("predict", help="read the faces in pictures")
@@ -115,25 +115,58 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = commands.add_parser("bench", help="time each stage on this device")
     bench.add_argument("-c", "--config", type=Path, metavar="FILE")
-    bench.add_argument("--threads", type=_numbers, default=(1, 2, 4), metavar="N,N", help="default: 1,2,4")
-    bench.add_argument("--faces", type=int, default=1, metavar="N", help="faces in every picture; default: 1")
-    bench.add_argument("--frames", type=int, default=100, metavar="N", help="pictures to time; default: 100")
+    bench.add_argument("--threads", type=_threads, default=(1, 2, 4), metavar="N,N", help="default: 1,2,4")
+    bench.add_argument(
+        "--faces", type=_whole(0, 1000), default=1, metavar="N", help="faces in every picture; default: 1"
+    )
+    bench.add_argument(
+        "--frames", type=_whole(1, 1_000_000), default=100, metavar="N", help="pictures to time; default: 100"
+    )
     bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     bench.set_defaults(run=_bench)
     return parser
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    """``1,2,4`` as numbers of at least 1; argparse reports a ValueError as a wrong command line."""
-    numbers = tuple(int(part) for part in text.split(","))
-    if min(numbers) < 1:
-        raise ValueError(text)
-    return numbers
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is wrong: must be a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    """A time to wait; NaN fails the comparison, too."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is wrong: must be a number of seconds above 0")
+    return seconds
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    """``1,2,4``, each as ``model.threads`` may be."""
+    read = _setting("model", "threads")
+    return tuple(read(part) for part in text.split(","))
 
 
 def _moment(text: str) -> datetime:
-    """An ISO 8601 time, local without an offset; argparse reports a ValueError as a wrong command line."""
-    return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    """An ISO 8601 time, local without an offset."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError):  # the latter next to the years 1 and 9999
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is wrong: must be an ISO 8601 time such as 2026-01-31T12:00"
+        ) from None
 
 
 def _setting(section: str, key: str, *also: str) -> Callable[[str], Any]:

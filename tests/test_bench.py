@@ -41,10 +41,3 @@ def test_json_holds_a_row_for_each_number_of_threads(capsys: pytest.CaptureFixtu
     assert [row["threads"] for row in done["rows"]] == [1, 2]
     assert done["machine"]["cores"] >= 1
     assert all(row["frame_ms"]["p50"] <= row["frame_ms"]["p95"] for row in done["rows"])
-
-
-@pytest.mark.parametrize("threads", ["0", "one", ""])
-def test_a_wrong_number_of_threads_is_a_wrong_command_line(threads: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["bench", "--threads", threads])
-    assert caught.value.code == 2
