@@ -1,8 +1,8 @@
 """How far published shares are from the truth, for plain averages, the peers' way and ours.
 
-Groups of people are made from the half of FER-2013's PublicTest that neither calibration nor tuning has seen: a mix of
-emotions is drawn, then faces with replacement, and each estimate is compared with the shares that were drawn. The int8
-model answers through the code that the device runs.
+Groups of people are made from the half of FER-2013's PublicTest that neither the calibration nor the settings were
+fitted on (it chose among training runs): a mix of emotions is drawn, then faces with replacement, and each estimate is
+compared with the shares that were drawn. The int8 model answers through the code that the device runs.
 
     python -m benchmarks.prevalence --data ../shared/data --write   # the tables of docs/shares.md
     python -m benchmarks.prevalence --data ../shared/data --tune    # what the settings were chosen by

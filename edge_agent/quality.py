@@ -1,6 +1,7 @@
 """How much one face says about its person, and whether it says anything.
 
-The thresholds are those of ``benchmarks/quality.py``; pixels are looked at inside :func:`gate` only.
+The thresholds were chosen by ``benchmarks/quality.py``, on PublicTest's selection half and photos from the web, with an
+earlier model. Pixels are looked at inside :func:`gate` only.
 """
 
 from __future__ import annotations
