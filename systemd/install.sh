@@ -3,6 +3,7 @@
 set -euo pipefail
 shopt -s nullglob
 umask 022 # the service's user must read what root puts in place, however strict root's own umask is
+export PYTHONNOUSERSITE=1 # what root has in ~/.local looks installed to pip, and the service never sees it
 
 usage() {
     cat <<'TEXT'
@@ -93,9 +94,16 @@ check_machine() {
     [[ -x $PYTHON ]] || fail "$PYTHON is missing: apt-get install python3 python3-venv"
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail 'Python 3.10 or newer is needed: use Debian 12 or newer'
     "$PYTHON" -c 'import sys; sys.exit(sys.maxsize < 2**32)' || fail 'a 64-bit system is needed: there are no 32-bit wheels of the model runtime'
+    [[ -z $KIOSK_WANTED ]] || check_kiosk
     local free_mb
     free_mb=$(df --output=avail -m /opt | tail -n 1)
     ((free_mb > NEEDED_MB)) || fail "only $free_mb MB free for /opt, $NEEDED_MB needed: make room and run this again"
+}
+
+# Ubuntu, and JetPack with it, has Chromium as a snap only, which is not /usr/bin/chromium and wants a home under /home.
+check_kiosk() {
+    is_installed chromium || ! grep -qsx 'ID="\?ubuntu"\?' /etc/os-release ||
+        fail '--kiosk: Ubuntu and JetPack have no Chromium that the unit could start, only a snap; set kiosk.enabled and open the page on another machine'
 }
 
 is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
@@ -228,7 +236,12 @@ install_units() {
 
 install_password() {
     [[ -n $PASSWORD ]] || return 0
-    run install -m 0600 "$PASSWORD" "$CONFIG/mqtt_password"
+    if [[ $PASSWORD -ef $CONFIG/mqtt_password ]]; then
+        run chmod 0600 "$PASSWORD" # edited in place
+    else
+        run install -m 0600 "$PASSWORD" "$CONFIG/mqtt_password"
+    fi
+    run install -d "$DROP_INS"
     write "$DROP_INS/50-password.conf" <<TEXT
 [Service]
 LoadCredential=mqtt_password:$CONFIG/mqtt_password
@@ -283,8 +296,8 @@ fallback_of() {
 
 activate() {
     local release=$1 previous=$2
+    install_password # before anything is switched, since it may fail
     switch_to "$release"
-    install_password
     run systemctl -q enable "$SERVICE"
     if [[ -n $KIOSK_WANTED ]]; then
         run systemctl -q enable "$KIOSK"

@@ -53,15 +53,6 @@ def test_the_camera_chooses_the_drop_in(camera: str) -> None:
     assert installed == [camera]
 
 
-def test_the_kiosk_brings_its_unit_its_account_and_a_page_that_is_on() -> None:
-    done = install("--dry-run", "--no-start", "--kiosk")
-    assert done.returncode == 0, done.stderr
-    for step in ("useradd .* countenance-kiosk", "install .*/countenance-kiosk.service", "enable countenance-kiosk"):
-        assert re.search(rf"^\+ .*{step}", done.stdout, re.MULTILINE), step
-    if not Path("/etc/countenance/agent.yaml").exists():
-        assert "+ append to /etc/countenance/agent.yaml" in done.stdout
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A copy of what the installer installs, on a machine that can be changed: its Python, and what dpkg knows."""
@@ -74,9 +65,9 @@ def checkout(tmp_path: Path) -> Path:
     for wheel in ("countenance-1-py3-none-any.whl", "numpy-1.26-py3-none-any.whl"):
         (folder / "wheels" / wheel).write_bytes(b"wheel")
     script = folder / "systemd" / "install.sh"
-    script.write_text(
-        script.read_text().replace("\nreadonly PYTHON=/usr/bin/python3 ", f"\nreadonly PYTHON={folder}/python ")
-    )
+    text = script.read_text().replace("\nreadonly PYTHON=/usr/bin/python3 ", f"\nreadonly PYTHON={folder}/python ")
+    script.write_text(text.replace("/etc/os-release", f"{folder}/os-release"))
+    play_system(folder, "ID=debian")
     play_python(folder, "3.11", "1.24.2")
     return folder
 
@@ -94,12 +85,20 @@ def play_dpkg(folder: Path, status: str) -> None:
     (folder / "bin" / "dpkg-query").chmod(0o755)
 
 
-def release_of(checkout: Path, *options: str) -> str:
-    """The release that this checkout would install on this machine."""
-    script = checkout / "systemd" / "install.sh"
+def play_system(folder: Path, line: str) -> None:
+    (folder / "os-release").write_text(f"NAME=System\n{line}\nID_LIKE=debian\n")
+
+
+def dry_run(checkout: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """What this checkout's installer would do on the machine that is played."""
     environment = {**os.environ, "PATH": f"{checkout}/bin:{os.environ['PATH']}"}
-    command = ["bash", str(script), "--dry-run", "--no-start", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    command = ["bash", str(checkout / "systemd" / "install.sh"), "--dry-run", "--no-start", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def release_of(checkout: Path, *options: str) -> str:
+    """The release that this checkout would install."""
+    done = dry_run(checkout, *options)
     assert done.returncode == 0, done.stderr
     (name,) = set(re.findall(r"venv --system-site-packages /opt/countenance/(\S+)$", done.stdout, re.MULTILINE))
     return str(name)
@@ -132,6 +131,69 @@ def test_whatever_a_release_is_made_of_makes_another_one(checkout: Path, offline
     else:
         (checkout / "setup.py").write_text((checkout / "setup.py").read_text() + "# more\n")
         assert changed(), "how it is built"
+
+
+def test_what_root_has_for_itself_does_not_count_as_installed(checkout: Path) -> None:
+    """pip would be content with it, and the service would not find it."""
+    program = checkout / "python"
+    program.write_text(program.read_text().replace("\n", f'\necho "nouser=$PYTHONNOUSERSITE" >>{checkout}/seen\n', 1))
+    play_dpkg(checkout, "not-installed")
+    release_of(checkout)
+    assert set((checkout / "seen").read_text().split()) == {"nouser=1"}
+
+
+def test_the_kiosk_brings_its_unit_its_account_and_a_page_that_is_on(checkout: Path) -> None:
+    done = dry_run(checkout, "--kiosk")
+    assert done.returncode == 0, done.stderr
+    for step in ("useradd .* countenance-kiosk", "install .*/countenance-kiosk.service", "enable countenance-kiosk"):
+        assert re.search(rf"^\+ .*{step}", done.stdout, re.MULTILINE), step
+    if not Path("/etc/countenance/agent.yaml").exists():
+        assert "+ append to /etc/countenance/agent.yaml" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("system", "chromium", "refused"),
+    [("ID=ubuntu", "not-installed", True), ("ID=debian", "not-installed", False), ("ID=ubuntu", "installed", False)],
+)
+def test_no_kiosk_is_begun_where_chromium_is_a_snap(checkout: Path, system: str, chromium: str, refused: bool) -> None:
+    play_system(checkout, system)
+    play_dpkg(checkout, chromium)
+    done = dry_run(checkout, "--kiosk")
+    assert done.returncode == refused, done.stderr
+    assert ("only a snap" in done.stderr, done.stdout == "") == (refused, refused)
+
+
+@pytest.mark.parametrize("given", ["a file of one's own", "the installed copy, edited", "a link to it"])
+def test_a_password_is_installed_from_anywhere_before_anything_is_switched(given: str, tmp_path: Path) -> None:
+    """For real, by the installer's own function, with its folders moved."""
+    copy = tmp_path / "etc" / "mqtt_password"
+    copy.parent.mkdir()
+    copy.write_text("hunter1\n")
+    source = copy if given == "the installed copy, edited" else tmp_path / "given"
+    if given == "a link to it":
+        source.symlink_to(copy)
+    source.write_text("hunter2\n")
+    source.chmod(0o644)
+    functions = INSTALL.read_text().replace('\nmain "$@"\n', "\n")
+    for name, value in (
+        ("CONFIG=/etc/countenance", f"CONFIG={tmp_path}/etc"),
+        ("DROP_INS=$UNITS", f"DROP_INS={tmp_path}"),
+    ):
+        assert name in functions
+        functions = functions.replace(name, value)
+    steps = f"""{functions}
+        switch_to() {{ say 'switched'; exit; }}
+        PASSWORD={source}
+        activate /release ''
+    """
+    script = tmp_path / "systemd" / "install.sh"
+    script.parent.mkdir()
+    script.write_text(steps)
+    done = subprocess.run(["bash", str(script)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "switched"), done.stderr
+    assert (copy.read_text(), copy.stat().st_mode & 0o777) == ("hunter2\n", 0o600)
+    drop_in = tmp_path / "countenance.service.d" / "50-password.conf"
+    assert f"LoadCredential=mqtt_password:{copy}" in drop_in.read_text()
 
 
 def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:

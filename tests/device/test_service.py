@@ -106,6 +106,7 @@ def test_it_runs_as_strictly_as_the_unit_asks(device: Container) -> None:
     assert "NoNewPrivs:\t1" in status
     assert "Seccomp:\t2" in status
     assert device.run(f"stat -c %U /proc/{pid}").strip() == "countenance"
+    assert "PYTHONNOUSERSITE=1" in device.run(f"tr '\\0' '\\n' </proc/{pid}/environ").splitlines()
     assert "Max core file size        0" in device.run(f"cat /proc/{pid}/limits")
 
 
