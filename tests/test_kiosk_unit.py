@@ -29,7 +29,7 @@ def setting(name: str) -> str:
 
 def command(name: str, port: int, runtime: Path) -> list[str]:
     """The unit's command as systemd would start it."""
-    line = setting(name).replace("${PAGE_PORT}", str(port)).replace("${PAGE_PATH}", "/?theme=dark")
+    line = setting(name).replace("${PAGE_PORT}", str(port)).replace("${PAGE_PATH}", "/?wall&theme=dark")
     line = line.replace("$CAGE_OPTIONS", "")
     return shlex.split(line.replace("%t", str(runtime)))
 
@@ -85,6 +85,11 @@ def test_the_start_waits_until_the_page_answers(tmp_path: Path):
 def test_it_runs_under_an_account_that_the_installer_makes():
     installer = (UNIT.parent / "install.sh").read_text(encoding="utf-8")
     assert f"KIOSK_ACCOUNT={setting('User')}" in installer
+
+
+def test_it_shows_the_page_for_walls():
+    """The one without links: nobody downloads anything onto the wall, or reads a picture there."""
+    assert re.search(r"^Environment=PAGE_PORT=\d+ PAGE_PATH=/\?wall$", UNIT.read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_the_page_s_port_is_the_configuration_s_default():

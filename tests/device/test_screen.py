@@ -108,6 +108,21 @@ def test_its_account_sees_neither_camera_nor_store_nor_homes(device: Container) 
         assert listed.returncode != 0, f"{folder}: {listed.stdout}"
 
 
+def test_what_the_browser_writes_has_a_bound_of_its_own(device: Container) -> None:
+    """Downloads pile up in its home: full of them, it leaves /run the room it had, and the page goes on."""
+    pid = device.show(KIOSK, "MainPID")
+    inside = f"nsenter -t {pid} -m setpriv --reuid countenance-kiosk --clear-groups"
+    home = "/run/countenance-kiosk/home"
+    assert "profile" in device.run(f"{inside} ls {home}")
+    free = "df --output=avail -B1M /run | tail -1"
+    before = int(device.run(free))
+    filled = device.attempt(f"{inside} dd if=/dev/zero of={home}/download bs=1M count=200")
+    assert "No space left on device" in filled.stdout, filled.stdout
+    assert before - int(device.run(free)) < 20
+    assert watches_the_page(device)
+    device.run(f"{inside} rm {home}/download")
+
+
 def test_it_comes_back_after_the_agent_and_after_itself(device: Container) -> None:
     device.run("systemctl restart countenance")
     wait_until(lambda: watches_the_page(device), 60, "the page again")
