@@ -179,7 +179,7 @@ class MqttConfig(_Section):
     discovery_prefix: TopicPrefix = "homeassistant"
     health_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 30.0
     reconnect_max_s: Annotated[float, Field(ge=1.0, le=3600.0)] = 30.0
-    history_per_s: Annotated[float, Field(ge=0.1, le=1000.0)] = 50.0
+    history_per_s: Annotated[float, Field(ge=0.1, le=1000.0)] = 10.0
 
 
 class StoreConfig(_Section):

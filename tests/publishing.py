@@ -90,7 +90,7 @@ def make_config(directory: Path, port: int, **mqtt: Any) -> Config:
         {
             "device": {"id": "hall", "name": "Hall"},
             "store": {"path": str(directory / "windows.sqlite")},
-            "mqtt": {"port": port, "keepalive_s": 5, "reconnect_max_s": 1, **mqtt},
+            "mqtt": {"port": port, "keepalive_s": 5, "reconnect_max_s": 1, "history_per_s": 50, **mqtt},
         }
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -80,6 +81,50 @@ def test_with_the_secure_configuration_a_device_says_everything_it_has_to(
         for topic in ("/emotions", "/emotions/history", "/info", "/health", "/response", "/status", "/config"):
             home.wait_for(topic)
         wait_until(lambda: home.of("/status")[-1].json["paused"])
+
+
+@pytest.mark.parametrize("name", ["local.conf", "secure.conf"])
+def test_a_slow_subscriber_with_a_lasting_session_gets_every_window(
+    name: str, secure: tuple[ShippedBroker, Authority], tmp_path: Path
+) -> None:
+    """It takes none of them before the broker has all, more than mosquitto keeps by default and than we once let it."""
+    broker, authority = secure if name == "secure.conf" else (ShippedBroker(tmp_path / "b", name), None)
+    count = 11_000
+    go_on, seen, acknowledged, ready = threading.Event(), list[bytes](), list[int](), threading.Event()
+    archive = lasting_client(authority, "archive", "dashboard")
+    archive.on_connect = lambda client, *_: client.subscribe("countenance/+/emotions", 1)
+    archive.on_subscribe = lambda *_: ready.set()
+    archive.on_message = lambda _client, _data, message: (go_on.wait(60), seen.append(message.payload))
+    device = lasting_client(authority, "device", "hall")
+    device.on_connect = lambda *_: ready.set()
+    device.on_publish = lambda _client, _data, mid, *_: acknowledged.append(mid)
+    with broker:
+        for client in (archive, device):
+            ready.clear()
+            client.connect("127.0.0.1", broker.port)
+            client.loop_start()
+            assert ready.wait(10)
+        try:
+            for number in range(count):
+                device.publish("countenance/hall/emotions", str(number), qos=1)
+            wait_until(lambda: len(acknowledged) == count, 60, "every PUBACK")
+            go_on.set()
+            wait_until(lambda: len(seen) >= count, 60, f"every window; {len(seen)} came")
+            assert seen == [str(number).encode() for number in range(count)]
+        finally:
+            go_on.set()
+            for client in (archive, device):
+                client.disconnect()
+                client.loop_stop()
+
+
+def lasting_client(authority: Authority | None, name: str, user: str) -> mqtt.Client:
+    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, clean_session=False)
+    client.max_inflight_messages_set(1000)
+    if authority is not None:
+        client.username_pw_set(user, f"{user}-secret")
+        client.tls_set(str(authority.ca_file))
+    return client
 
 
 def test_a_device_cannot_speak_for_another_nor_hear_its_commands(secure: tuple[ShippedBroker, Authority]) -> None:
