@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sqlite3
@@ -9,16 +10,21 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edge_agent.commands import Commands
+from edge_agent.message import window_payload
+from edge_agent.rows import StoredWindow
 from tests.broker import Broker, Subscriber, wait_until
 from tests.publishing import Controls
 from tests.schemas import schema, validate
+from tests.windows import make_report
 
 ROOT = Path(__file__).parent.parent
 MQTT = (ROOT / "docs" / "mqtt.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 RELIABILITY = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
 
 
@@ -60,6 +66,28 @@ def test_the_archive_in_the_documentation_drops_duplicates(broker: Broker, tmp_p
 def archived(folder: Path) -> list[tuple[str, str, int]]:
     with closing(sqlite3.connect(folder / "windows.db")) as connection:
         return connection.execute("SELECT device, session, seq FROM windows ORDER BY seq").fetchall()
+
+
+def test_the_flow_for_node_red_takes_windows_with_percentages_and_finds_the_share() -> None:
+    recipe = re.search(r"\*\*Node-RED\*\*: .*?\n\n", README, re.S).group(0)  # type: ignore[union-attr]
+    condition, source = re.search(
+        r"\*switch\* node on the property\s+`msg\.([\w.]+)` with the rule \*is not null\*.*"
+        r"\*change\* node: set `msg\.payload` to `msg\.([\w.]+)`",
+        recipe,
+        re.S,
+    ).groups()  # type: ignore[union-attr]
+    full, withheld = (
+        {"payload": window_payload(StoredWindow("s", 1, make_report(1, people=people), True, "m", "b"), "hall")}
+        for people in (5, None)
+    )
+    assert source.startswith(f"{condition}."), "what is asked for is what could be missing"
+    assert walk(withheld, condition) is None
+    assert walk(full, condition) is not None
+    assert isinstance(walk(full, source), float)
+
+
+def walk(message: dict[str, Any], path: str) -> Any:
+    return functools.reduce(lambda value, name: value[name], path.split("."), message)
 
 
 def test_promises_are_numbered_and_each_names_tests_that_exist() -> None:
