@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+Identity = tuple[int, int]
+"""Device and number of a file, which a name does not tell."""
+
 RETRY_S = 15.0
 """Between two attempts to get back to the file."""
 
@@ -43,6 +46,7 @@ class Disk:
         """Whether the file was found damaged when it was opened."""
         self._path, self._clock, self._replaced = path, clock, replaced
         self._retry_at_s = 0.0
+        self._ours: dict[Path, Identity | None] = {}
         self._guard: IO[bytes] | None = None
 
     def open(self) -> None:
@@ -83,8 +87,8 @@ class Disk:
             return action(self.memory)
 
     def _write_to_file(self, action: Callable[[Database], T]) -> T:
-        # SQLite goes on writing to a file that somebody deleted, and all would be lost with the process.
-        if self.file is None or not self._is_there():
+        # SQLite goes on writing to a file that somebody deleted or replaced, and all would be lost with the process.
+        if self.file is None or not self._is_ours():
             raise sqlite3.OperationalError("the file has vanished")
         with self.file.transaction():
             return action(self.file)
@@ -128,19 +132,24 @@ class Disk:
         if self._guard is not None:
             self._guard.close()
 
-    def _is_there(self) -> bool:
-        try:
-            return self._path.exists()
-        except OSError:
-            return False
+    def _is_ours(self) -> bool:
+        """Whether the file under the path is the one that is open."""
+        return self._ours.get(self._path) == _identity(self._path) is not None
+
+    def _note(self, file: Database) -> Database:
+        """Remember which file this is, and which log belongs to it."""
+        self._ours = {path: _identity(path) for path in (self._path, self._beside("-wal"))}
+        return file
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _reopen(self) -> None:
         """A file that was open stays so, since a full disk would not let it be opened again, and it can be read."""
         if self._guard is None:
             self._take_guard()
-        if self.file is not None and not self._is_there():
-            self.file.close()
-            self.file = None
+        if self.file is not None and not self._is_ours():
+            self.file = self._write_anew(self.file)
         if self.file is None:
             self.file = self._open_file()
 
@@ -171,7 +180,7 @@ class Disk:
         if self._path.is_dir():
             raise StoreError(f"{self._path}: is a folder; store.path names a file")
         try:
-            return Database(self._path)
+            return self._note(Database(self._path))
         except FAILURES as error:
             if not _is_damage(error):
                 raise
@@ -179,12 +188,12 @@ class Disk:
             return self._start_afresh(error)
 
     def _heal(self, error: Exception) -> bool:
-        """Start a fresh file when the old one is damaged or was deleted; whether that worked."""
-        if self.file is None or (self._is_there() and not _is_damage(error)):
+        """Start a fresh file when the old one is damaged, deleted or replaced; whether that worked."""
+        if self.file is None or (self._is_ours() and not _is_damage(error)):
             return False
         old, self.file = self.file, None
         try:
-            if self._is_there():
+            if self._is_ours():
                 old.close()
                 self.file = self._start_afresh(error)
             else:
@@ -196,25 +205,41 @@ class Disk:
         return True
 
     def _write_anew(self, old: Database) -> Database:
-        """The deleted file is still there for who has it open: copy it back to its name."""
-        log.error("%s was deleted while it was in use; it is written anew", self._path)
-        copy = self._path.with_name(f"{self._path.name}.copy")
+        """The file that was deleted or replaced is still there for who has it open: copy it back to its name."""
+        copy = self._beside(".copy")
         copy.unlink(missing_ok=True)
         old.copy_to(copy)
+        aside = self._set_strangers_aside()
         old.close()
         for suffix in ("-wal", "-shm"):
-            Path(f"{self._path}{suffix}").unlink(missing_ok=True)
+            self._beside(suffix).unlink(missing_ok=True)
         copy.replace(self._path)
-        return Database(self._path)
+        log.error(
+            "%s was %s while it was in use; it is written anew", self._path,
+            f"replaced by another file (set aside as {aside.name}; to use that one, stop the agent first)" if aside
+            else "deleted",
+        )  # fmt: skip
+        return self._note(Database(self._path))
+
+    def _set_strangers_aside(self) -> Path | None:
+        """What somebody put in our files' place keeps all that it holds under another name: None if it is nothing."""
+        aside = self._aside("replaced")
+        strangers = [path for path, ours in self._ours.items() if _identity(path) not in (None, ours)]
+        for path in strangers:
+            path.replace(aside.with_name(path.name.replace(self._path.name, aside.name, 1)))
+        return aside if strangers else None
+
+    def _aside(self, what: str) -> Path:
+        return self._beside(f".{what}-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
 
     def _start_afresh(self, error: Exception) -> Database:
         """Set the damaged file aside and save into a new one what can still be read of it."""
-        aside = self._path.with_name(f"{self._path.name}.damaged-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
+        aside = self._aside("damaged")
         self._path.replace(aside)
         for suffix in ("-wal", "-shm"):
             with suppress(FileNotFoundError):
-                Path(f"{self._path}{suffix}").replace(f"{aside}{suffix}")
-        fresh = Database(self._path)
+                self._beside(suffix).replace(f"{aside}{suffix}")
+        fresh = self._note(Database(self._path))
         saved = rescue(aside, fresh)
         log.error(
             "%s is damaged (%s): set aside as %s; a fresh file takes its place with the %d windows that could be read",
@@ -235,3 +260,11 @@ def _is_damage(error: Exception) -> bool:
     Python raises plain DatabaseError for SQLITE_CORRUPT and SQLITE_NOTADB, OperationalError for the disk's troubles.
     """
     return type(error) is sqlite3.DatabaseError
+
+
+def _identity(path: Path) -> Identity | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

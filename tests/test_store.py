@@ -418,6 +418,53 @@ def test_a_file_that_is_deleted_while_in_use_is_written_anew(tmp_path: Path) -> 
         assert numbers(store) == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.parametrize("with_log", [False, True], ids=["alone", "with its log"])
+def test_a_file_that_is_replaced_while_in_use_is_set_aside_and_ours_written_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, with_log: bool
+) -> None:
+    backup = tmp_path / "backup"
+    with opened(config_for(backup), "old") as other:
+        other.append(make_report(1))
+        if with_log:
+            (copy := tmp_path / "copy").mkdir()
+            for file in backup.glob("windows.sqlite*"):
+                shutil.copy(file, copy)
+            backup = copy
+    config = config_for(tmp_path / "data")
+    with opened(config) as store:
+        for number in range(5):
+            store.append(make_report(number))
+        for file in backup.glob("windows.sqlite*"):
+            if not file.name.endswith((".lock", "-shm")):
+                file.replace(config.path.parent / file.name)
+        store.append(make_report(6))
+        assert not store.in_memory
+        assert numbers(store) == [1, 2, 3, 4, 5, 6]
+    with opened(config, "s2") as store:
+        assert numbers(store) == [1, 2, 3, 4, 5, 6]
+    (aside,) = (path for path in config.path.parent.glob("*.replaced-*") if not path.name.endswith(("-wal", "-shm")))
+    assert aside.name in caplog.text
+    with closing(sqlite3.connect(aside)) as file:
+        assert file.execute("SELECT session FROM windows JOIN runs ON runs.id = run").fetchall() == [("old",)]
+
+
+def test_a_file_that_is_replaced_while_windows_are_in_memory_costs_none(small_disk: Path) -> None:
+    clock = SteppedClock()
+    with opened(config_for(small_disk), clock=clock) as store:
+        store.append(make_report(1))
+        ballast = small_disk / "ballast"
+        subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+        while not store.in_memory:
+            last = store.append(make_report(2)).seq
+        ballast.unlink()
+        shutil.copy(small_disk / "windows.sqlite", small_disk / "backup")
+        (small_disk / "backup").replace(small_disk / "windows.sqlite")
+        clock.forward_s = 20
+        store.append(make_report(3))
+        assert not store.in_memory
+        assert numbers(store) == list(range(1, last + 2))
+
+
 def test_two_agents_do_not_share_a_file(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)), pytest.raises(StoreError, match="another running agent"):
         open_store(config_for(tmp_path), "s2")
