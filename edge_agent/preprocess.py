@@ -1,4 +1,7 @@
-"""From a picture and a face to what the classifier sees: one definition for the device, training and benchmarks."""
+"""From a picture and a face to what the classifier sees: one definition for the device and the benchmarks.
+
+Training reads FER-2013's images, which are cut already.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,8 @@ class Framing:
 FRAMINGS: Mapping[str, Framing] = MappingProxyType(
     {
         # FER-2013's faces were cut by an OpenCV cascade; other detectors draw tighter or looser boxes.
-        # The values are those of benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip.
+        # Chosen by benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip, with an earlier model. With the
+        # shipped one and the head it publishes, the best framing differs by less than those photos can tell.
         "yunet": Framing(scale=0.95, shift_y=0.0),
         "haar": Framing(scale=1.25, shift_y=-0.05),
         "whole_frame": Framing(scale=1.0, shift_y=0.0),

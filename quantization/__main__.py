@@ -111,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     card.set_defaults(command=_card)
     root = Path(__file__).parent.parent
     card.add_argument(
-        "--sweep", type=Path, default=root / "benchmarks" / "results", help="figures of crop_margin --write"
+        "--sweep", type=Path, default=root / "benchmarks" / "results", help="figures of crop_margin and near_twins"
     )
     card.add_argument("--to", type=Path, default=root / "MODEL_CARD.md")
 

@@ -19,9 +19,10 @@ _HEADS = {"fer2013": "FER-2013 label", "ferplus": "FER+ majority of seven"}
 
 
 def write_card(models: Path, sweep: Path, to: Path) -> None:
-    """Write the card from all models in a folder and the figures that ``benchmarks.crop_margin --write`` left.
+    """Write the card from all models in a folder and the figures in ``sweep``.
 
-    Raises ModelError where a model's .json is broken.
+    Those are what ``benchmarks.crop_margin --write`` and ``benchmarks.near_twins --write`` left. Raises ModelError
+    where a model's .json is broken.
     """
     infos = [read_info(path) for path in sorted(models.glob("*.json"))]
     shipped = next(info for info in infos if info.name == "emotion")
@@ -29,6 +30,8 @@ def write_card(models: Path, sweep: Path, to: Path) -> None:
         figures=_figures(infos),
         per_class="\n\n".join(_per_class(shipped, name) for name in shipped.heads),
         wild=_wild(sweep),
+        **_public_test(sweep),
+        **_rows(shipped),
         sizes=_sizes(infos),
         training=_training(infos),
         default_head=shipped.default_head,
@@ -79,6 +82,26 @@ def _wild(folder: Path) -> str:
                 )
             )
     return _table(("model", "detector", "head", "balanced accuracy", "faces not found", "measured"), rows)
+
+
+def _public_test(folder: Path) -> dict[str, str]:
+    """What makes PublicTest kinder, and its labels less certain, than its figures tell."""
+    facts: dict[str, Any] = json.loads((folder / "near_twins.json").read_text(encoding="utf-8"))
+    widest = facts["rows"][-1]
+    others = " and ".join(f"{100 * f['others']:.1f} % ({_HEADS[name]})" for name, f in widest["heads"].items())
+    return {
+        "twins": f"{widest['twins']} of its {facts['images']:,} images have a near twin in Training (correlation from "
+        f"{widest['correlation']:.2f}).\nOn the others `{facts['model']}` is right in {others}",
+        "tied": str(facts["tied_votes"]),
+    }
+
+
+def _rows(info: ModelInfo) -> dict[str, str]:
+    """How many rows of each split the data had, before any was dropped."""
+    run = info.provenance["training"]
+    training = run["images"]["training"] + sum(run["dropped_from_training"].values())
+    public = run["images"]["selection"] + run["images"]["calibration"]
+    return {"training_rows": f"{training:,}", "public_rows": f"{public:,}"}
 
 
 def _sizes(infos: list[ModelInfo]) -> str:

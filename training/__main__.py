@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edge_agent.errors import CountenanceError
 from training.data import PUBLIC, SPLITS, find_source
-from training.recipe import find_recipe, load_recipe
+from training.recipe import RECIPES, find_recipe, load_recipe
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -52,9 +52,10 @@ def _report(options: argparse.Namespace) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    shipped = ", ".join(sorted(path.stem for path in RECIPES.glob("*.yaml")))
     fit = commands.add_parser("fit", help="train a model, or go on with a run that was interrupted")
     fit.set_defaults(command=_fit)
-    fit.add_argument("recipe", help="a YAML file, or the name of one in training/recipes (base, tiny)")
+    fit.add_argument("recipe", help=f"a YAML file, or the name of one in training/recipes ({shipped})")
     fit.add_argument("--run", type=Path, help="the run's folder (default: runs/NAME_OF_THE_RECIPE)")
     fit.add_argument("--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs")
     fit.add_argument(
