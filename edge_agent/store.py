@@ -167,6 +167,7 @@ class Store:
         """Windows that are not settled with ``after < seq < before``, the oldest first, at most ``limit``."""
         found: list[StoredWindow] = []
         with self._lock:
+            self._restamp_if_due()
             for first, last in list(self._ledger.waiting(after, before)):
                 found += self._read("seq BETWEEN ? AND ? ORDER BY seq", (first, last), limit - len(found))
                 if len(found) >= limit:
@@ -179,8 +180,10 @@ class Store:
             self._ledger.deliver(numbers)
 
     def flush(self, at_once: bool = False) -> None:
-        """Write delivery marks that are older than a minute, or all; called while no windows come."""
+        """While no windows come: get back to the disk if that is due, write delivery marks older than a minute, or all."""
         with self._lock:
+            self._disk.recover_if_due(self._take_over)
+            self._restamp_if_due()
             if self._disk.memory is None and (self._ledger.is_due or (at_once and self._ledger.has_news)):
                 self._disk.write(lambda database: database.save_settled(self._ledger.settled))
                 self._ledger.saved()
@@ -228,6 +231,7 @@ class Store:
         self._ledger.lose_what_is_missing(file)
         self._write_state(file)
         file.save_settled(self._ledger.settled)
+        self._restamped = False  # what lay in the file could not be stamped anew meanwhile
 
     def _age_s(self, stored: StoredWindow) -> float:
         if stored.boot_id == self._clock.boot_id:

@@ -289,6 +289,17 @@ def test_windows_of_an_earlier_boot_keep_their_doubtful_time(tmp_path: Path) -> 
     assert (first.report.window_start, first.clock_synced) == (past, False)
 
 
+def test_a_window_gets_its_true_time_before_it_is_sent_although_none_closes_any_more(tmp_path: Path) -> None:
+    clock = SteppedClock()
+    clock.off = timedelta(days=-200)
+    with opened(config_for(tmp_path), clock=clock) as store:
+        store.append(make_report(1, clock.wall()))
+        clock.off, clock.synced = timedelta(0), True
+        (waiting,) = store.pending()
+        assert waiting.clock_synced
+        assert abs(waiting.report.window_start - datetime.now(timezone.utc)) < timedelta(seconds=12)
+
+
 def test_windows_of_an_earlier_process_of_this_boot_are_stamped_anew(tmp_path: Path) -> None:
     with opened(config_for(tmp_path), clock=SteppedClock()) as store:
         store.append(make_report(1, datetime(2020, 1, 1, tzinfo=timezone.utc)))
@@ -450,6 +461,8 @@ def test_a_file_that_is_replaced_while_in_use_is_set_aside_and_ours_written_anew
 
 def test_a_file_that_is_replaced_while_windows_are_in_memory_costs_none(small_disk: Path) -> None:
     clock = SteppedClock()
+    with opened(config_for(small_disk / "other"), "s0"):
+        pass
     with opened(config_for(small_disk), clock=clock) as store:
         store.append(make_report(1))
         ballast = small_disk / "ballast"
@@ -457,11 +470,11 @@ def test_a_file_that_is_replaced_while_windows_are_in_memory_costs_none(small_di
         while not store.in_memory:
             last = store.append(make_report(2)).seq
         ballast.unlink()
-        shutil.copy(small_disk / "windows.sqlite", small_disk / "backup")
-        (small_disk / "backup").replace(small_disk / "windows.sqlite")
+        (small_disk / "other" / "windows.sqlite").replace(small_disk / "windows.sqlite")
         clock.forward_s = 20
         store.append(make_report(3))
         assert not store.in_memory
+    with opened(config_for(small_disk), "s2") as store:
         assert numbers(store) == list(range(1, last + 2))
 
 
@@ -509,6 +522,21 @@ def test_a_folder_that_cannot_be_made_means_memory_and_is_recovered_from(tmp_pat
         assert numbers(store) == [second, third]
     with opened(StoreConfig(path=blocker / "windows.sqlite"), "s2") as store:
         assert numbers(store) == [second, third]
+
+
+def test_windows_in_memory_get_to_the_disk_while_no_window_closes(tmp_path: Path) -> None:
+    blocker = tmp_path / "blocked"
+    blocker.write_text("a file where the folder should be")
+    clock = SteppedClock()
+    with opened(StoreConfig(path=blocker / "windows.sqlite"), clock=clock) as store:
+        first = store.append(make_report(1)).seq
+        blocker.unlink()
+        store.flush()
+        assert store.in_memory, "it was tried just now"
+        clock.forward_s = 16
+        store.flush()
+        assert not store.in_memory
+        assert numbers(store) == [first]
 
 
 def test_windows_waiting_in_a_file_that_was_unreadable_at_the_start_are_sent_later(tmp_path: Path) -> None:
