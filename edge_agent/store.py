@@ -180,7 +180,7 @@ class Store:
             self._ledger.deliver(numbers)
 
     def flush(self, at_once: bool = False) -> None:
-        """While no windows come: get back to the disk if that is due, write delivery marks older than a minute, or all."""
+        """While no windows come: get back to the disk if it is due, write delivery marks older than a minute or all."""
         with self._lock:
             self._disk.recover_if_due(self._take_over)
             self._restamp_if_due()
