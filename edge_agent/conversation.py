@@ -107,8 +107,7 @@ class Conversation:
         if speaker.config.mqtt.discovery:
             filters.append(self._topics.home_assistant_status)
         self._connection.subscribe(filters)
-        info = info_payload(speaker.config.device.id, speaker.session, speaker.info)
-        self._tell(self._topics.info, encode(info), retain=True)
+        self._send_info()
         self._announce()
         self._send_status("online")
 
@@ -131,6 +130,12 @@ class Conversation:
         self._status_sent_s, self._status_paused = time.monotonic(), store.paused
         payload = status_payload(state, self._speaker.session, self._status_paused)
         return self._tell(self._topics.status, encode(payload), retain=True)
+
+    def _send_info(self) -> None:
+        """With the length of windows as it is now."""
+        speaker = self._speaker
+        info = info_payload(speaker.config.device.id, speaker.session, {**speaker.info, "window_s": speaker.window_s})
+        self._tell(self._topics.info, encode(info), retain=True)
 
     def _announce(self) -> None:
         """Home Assistant's retained configuration; an empty one where discovery is off removes the device there."""
@@ -185,4 +190,5 @@ class Conversation:
         self._speaker.health.count("commands")
         if "window_s" in response["data"]:
             self._speaker.window_s = response["data"]["window_s"]
+            self._send_info()
             self._announce()

@@ -200,6 +200,18 @@ def test_a_window_of_another_length_makes_sensors_expire_later(broker: Broker, t
     assert expiries == [30, 180]
 
 
+def test_info_tells_the_length_of_windows_as_it_is_now(broker: Broker, tmp_path: Path) -> None:
+    with (
+        Subscriber(broker.port, "countenance/hall/response", "countenance/hall/info") as subscriber,
+        publishing(make_config(tmp_path, broker.port)) as rig,
+    ):
+        rig.wait_connected()
+        ask(subscriber, "set_window", {"seconds": 60})
+        assert [m.json["window_s"] for m in subscriber.wait_for("/info", 2)] == [10.0, 60.0]
+        broker.restart()
+        assert subscriber.wait_for("/info", 3)[2].json["window_s"] == 60.0
+
+
 # -- starting and stopping -------------------------------------------------------------------------------------------
 
 
