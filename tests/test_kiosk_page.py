@@ -29,6 +29,7 @@ SIZES = {
     "320px": {"width": 320, "height": 640},
     "phone": {"width": 390, "height": 844},
     "touch": {"width": 800, "height": 480},
+    "larger touch": {"width": 1024, "height": 600},
     "tablet": {"width": 1024, "height": 768},
     "laptop": {"width": 1366, "height": 768},
     "wall": WALL,
@@ -37,7 +38,7 @@ SIZES = {
 }
 MAX_PAGE_BYTES = 150_000
 FIRST_PAINT_MS = 1000
-ON_ONE_SCREEN = ("laptop", "wall", "portrait", "4k")
+ON_ONE_SCREEN = ("larger touch", "laptop", "wall", "portrait", "4k")
 FIGURES_ON_ONE_SCREEN = ("touch", "tablet", *ON_ONE_SCREEN)
 
 Open = Callable[..., Page]
@@ -412,6 +413,48 @@ def test_no_language_overflows_on_any_screen(stage: Stage, opened: Open, languag
                 assert found["bars"] <= 0, (name, state)
             if name in ON_ONE_SCREEN:
                 assert found["height"] <= 0, (name, state)
+
+
+@pytest.fixture(scope="module")
+def talkative(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage whose page has every remark."""
+    with Stage(tmp_path_factory.mktemp("wall"), privacy={"acknowledged_use": False, "min_people": 1}) as running:
+        running.remember(hours=1.2, step_s=120)
+        yield running
+
+
+WALLS = (
+    (800, 480),
+    (1024, 600),
+    (1024, 768),
+    (1280, 400),
+    (1280, 720),
+    (1366, 768),
+    (1440, 900),
+    (1920, 1080),
+    (1080, 1920),
+)
+
+
+@pytest.mark.parametrize("language", available())
+def test_a_wall_shows_everything_at_once_with_its_remarks(browser: Browser, talkative: Stage, language: str):
+    """Nobody scrolls there; the smallest is the Raspberry Pi's own display."""
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(f"{talkative.url}/?wall&lang={language}")
+    for state in ("live", "rolling", "too_few", "nobody", "camera_off", "stale"):
+        talkative.play(state)
+        has_state(page, "too_few" if state == "rolling" else state)
+        for width, height in WALLS:
+            page.set_viewport_size({"width": width, "height": height})
+            found = page.evaluate(OVERFLOW)
+            assert found["wide"] == [], (width, height, state)
+            assert found["width"] <= 0, (width, height, state)
+            assert found["height"] <= 0, (width, height, state)
+            face = page.locator(".hero .face").bounding_box()
+            assert face is not None
+            assert face["height"] > 40, (width, height, state)
+    assert page.locator(".remark").count() == 2
+    page.close()
 
 
 def test_script_writes_numbers_as_the_server_does(stage: Stage, opened: Open):
