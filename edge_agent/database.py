@@ -55,6 +55,8 @@ CASE WHEN run IN (SELECT id FROM runs WHERE boot_id = :boot) THEN start_monotoni
 WHEN clock_synced AND start_ms <= :now_ms THEN start_ms < :start_ms END
 """
 """Whether a window was measured longer ago; NULL where nobody knows: its clock was wrong, or is in the future."""
+MANY_RUNS = 1000
+"""Restarts leave up to two runs each; so many take about 100 kB."""
 CHUNK = 500
 """Windows that are read at a time."""
 
@@ -113,6 +115,14 @@ class Database:
             self._sql.executescript("BEGIN IMMEDIATE;" + _SCHEMA + "COMMIT;")
             self._sync_folder()
         self.rows = int(self._one("SELECT count(*) FROM windows"))
+        if not self._read_only:
+            self._forget_old_runs()
+
+    def _forget_old_runs(self) -> None:
+        """Runs whose windows are all gone; only where there are many, since finding them reads the whole file."""
+        if int(self._one("SELECT count(*) FROM runs")) > MANY_RUNS:
+            with contextlib.suppress(sqlite3.OperationalError):  # a full disk must not keep the file from being read
+                self._sql.execute("DELETE FROM runs WHERE id NOT IN (SELECT run FROM windows)")
 
     def _sync_folder(self) -> None:
         """A new file survives a power cut only once its folder's entry is on the disk too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -24,6 +25,9 @@ Identity = tuple[int, int]
 
 RETRY_S = 15.0
 """Between two attempts to get back to the file."""
+
+DAMAGED_KEPT = 2
+"""Damaged files that stay, the newest."""
 
 FAILURES = (sqlite3.Error, OSError)
 """What a disk does to us."""
@@ -221,6 +225,15 @@ class Disk:
         )  # fmt: skip
         return self._note(Database(self._path))
 
+    def _drop_old_damage(self, newest: Path) -> None:
+        """A card that breaks again and again must not fill up with its own remains."""
+        found = self._path.parent.glob(f"{glob.escape(self._path.name)}.damaged-*")
+        others = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in found} - {newest.name})
+        for name in others[: 1 - DAMAGED_KEPT]:
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(OSError):
+                    newest.with_name(name + suffix).unlink()
+
     def _set_strangers_aside(self) -> Path | None:
         """What somebody put in our files' place keeps all that it holds under another name: None if it is nothing."""
         aside = self._aside("replaced")
@@ -241,6 +254,7 @@ class Disk:
                 self._beside(suffix).replace(f"{aside}{suffix}")
         fresh = self._note(Database(self._path))
         saved = rescue(aside, fresh)
+        self._drop_old_damage(aside)
         log.error(
             "%s is damaged (%s): set aside as %s; a fresh file takes its place with the %d windows that could be read",
             self._path, error, aside.name, saved,

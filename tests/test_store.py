@@ -478,6 +478,37 @@ def test_a_file_that_is_replaced_while_windows_are_in_memory_costs_none(small_di
         assert numbers(store) == list(range(1, last + 2))
 
 
+def test_of_damaged_files_the_newest_two_stay(tmp_path: Path) -> None:
+    path = tmp_path / "windows.sqlite"
+    for number in range(4):
+        path.write_bytes(b"%d is no database at all" % number * 400)
+        (tmp_path / "windows.sqlite-wal").write_bytes(b"%d" % number)
+        with opened(config_for(tmp_path)):
+            pass
+    kept = damaged_files(tmp_path)
+    assert [(tmp_path / name).read_bytes()[:1] for name in kept] == [b"2", b"3"]
+    logs = {p.name for p in tmp_path.glob("*.damaged-*-wal")}
+    assert logs <= {f"{name}-wal" for name in kept}
+
+
+def test_runs_whose_windows_are_gone_are_forgotten_once_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "MANY_RUNS", 50)
+    config = config_for(tmp_path, max_rows=100)
+    for number in range(150):
+        with opened(config, f"session-{number}") as store:
+            store.append(make_report(number))
+            store.append(make_report(number, people=0))
+    with opened(config, "last") as store:
+        kept = list(store.history())
+        assert kept[-1].session == "session-149"
+        assert len(kept) == store.stats().rows >= 36
+    with closing(sqlite3.connect(config.path)) as file:
+        runs = [session for (session,) in file.execute("SELECT session FROM runs")]
+    assert set(runs) == {stored.session for stored in kept}
+
+
 def test_two_agents_do_not_share_a_file(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)), pytest.raises(StoreError, match="another running agent"):
         open_store(config_for(tmp_path), "s2")
