@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.demo import make_film
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, StoreError
 from tests.broker import wait_until
 from tests.device.container import Container
 from tests.device.releases import (
@@ -290,6 +290,15 @@ def test_doctor_finds_nothing_wrong_with_it(device: Container) -> None:
     assert report["ok"], report
     warned = {check["name"] for check in report["checks"] if check["status"] == "warning"}
     assert warned <= {"small groups", "detector", "clock", "exposure", "temperature", "throttling"}
+
+
+def test_somebody_without_sudo_is_told_what_needs_it(device: Container) -> None:
+    """The command is on everybody's PATH; the service's folder is closed."""
+    done = device.attempt("runuser -u nobody -- edge-agent export")
+    assert (done.returncode, "run this with sudo" in done.stdout) == (StoreError.exit_code, True), done.stdout
+    said = device.attempt("runuser -u nobody -- edge-agent doctor").stdout
+    assert "defect" not in said, said
+    device.run("cp /film/000.jpg /run/face.jpg && runuser -u nobody -- edge-agent predict /run/face.jpg")
 
 
 def test_doctor_knows_the_groups_that_the_unit_gives(device: Container) -> None:
