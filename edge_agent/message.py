@@ -86,7 +86,7 @@ def status_payload(state: str, session: str, paused: bool | None = None) -> dict
 
 
 def info_payload(device_id: str, session: str, info: Mapping[str, Any]) -> dict[str, Any]:
-    """What does not change while the agent runs."""
+    """What hardly changes while the agent runs."""
     return {"schema": SCHEMA, "device": device_id, "session": session, **info}
 
 

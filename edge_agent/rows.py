@@ -24,7 +24,7 @@ class StoredWindow:
     session: str
     """The run of the agent that measured it."""
     seq: int
-    """Number of the window on this device: ascends over restarts, by one within a session."""
+    """Number of the window on this device: ascends by one within a session, and over restarts (docs/mqtt.md)."""
     report: WindowReport
     clock_synced: bool
     """Whether ``report.window_start`` can be believed: the clock followed a reference when it was stamped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import threading
 import time
@@ -144,6 +145,31 @@ def test_a_device_cannot_speak_for_another_nor_hear_its_commands(secure: tuple[S
         time.sleep(0.3)
         assert all(message.payload != b"forged" for message in operator.messages)
         assert {message.topic for message in hall.messages} == {"countenance/hall/command/pause"}
+
+
+def test_an_operator_clears_what_a_device_that_is_gone_has_left(
+    secure: tuple[ShippedBroker, Authority], tmp_path: Path
+) -> None:
+    broker, authority = secure
+    secret = tmp_path / "password"
+    secret.write_text("hall-secret")
+    tls = {"enabled": True, "ca_file": str(authority.ca_file)}
+    text = (SHIPPED.parent.parent / "docs" / "mqtt.md").read_text(encoding="utf-8")
+    topics = [topic.replace("entrance", "hall") for topic in re.findall(r"mosquitto_pub -r -n -q 1 -t (\S+)", text)]
+    everything = ("countenance/#", "homeassistant/#")
+    with broker:
+        with publishing(make_config(tmp_path, broker.port, username="hall", password_file=str(secret), tls=tls)) as rig:
+            rig.wait_connected()
+        with connect(broker, authority, "homeassistant", *everything) as home:
+            for topic in topics:
+                home.wait_for(topic)
+            assert sorted(message.topic for message in home.messages if message.retain) == sorted(topics)
+        with connect(broker, authority, "operator", "countenance/#") as operator:
+            for topic in topics:
+                operator.client.publish(topic, b"", qos=1, retain=True).wait_for_publish(10)
+        with connect(broker, authority, "homeassistant", *everything) as home:
+            time.sleep(0.5)
+            assert home.messages == []
 
 
 def test_a_dashboard_reads_and_commands_nobody(secure: tuple[ShippedBroker, Authority]) -> None:
