@@ -169,7 +169,7 @@ class Agent:
         if self.live.state.paused or not self._window.has_begun(now_s):
             return
         report = self._window.close(now_s)
-        self._pipeline.tell_timings(published=report.shares is not None)
+        self._pipeline.tell_timings(report.suppressed, published=report.shares is not None)
         stored = self.store.append(report)
         self.live.update(report=stored.report, seq=stored.seq)
         self._wake_publisher()

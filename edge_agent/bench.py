@@ -144,7 +144,7 @@ def _measure(
     for index in range(WARM_UP_FRAMES + frames):
         started_s = time.perf_counter()
         pipeline.process(Frame(picture, time.monotonic(), index))
-        pipeline.tell_timings(published=True)
+        pipeline.tell_timings(suppressed=False, published=True)
         totals.append((time.perf_counter() - started_s) * 1000)
     stages = {name: _quantiles(times[name][WARM_UP_FRAMES:]) for name in STAGES}
     return Row(threads, stages, _quantiles(totals[WARM_UP_FRAMES:]))

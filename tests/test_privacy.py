@@ -25,11 +25,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.config import Config, PrivacyConfig, WindowConfig
+from edge_agent.classifier import Classifier
+from edge_agent.config import Config, DetectorConfig, PrivacyConfig, WindowConfig
+from edge_agent.detectors import load_detector
 from edge_agent.doctor.check import Status
 from edge_agent.doctor.privacy import examine
 from edge_agent.model import load_model
-from edge_agent.types import Box, EmotionScores, Face, TrackedFace, WindowReport
+from edge_agent.pipeline import Pipeline
+from edge_agent.types import Box, EmotionScores, Face, Frame, TrackedFace, WindowReport
 from edge_agent.window import Window
 from tests.agent_process import AgentProcess, configure
 from tests.broker import Broker, Subscriber, free_port, wait_until
@@ -300,8 +303,30 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
     assert figures_in(list(csv.DictReader(answers["/api/windows.csv"].splitlines()))) == []
     assert "countenance_share_percent{" not in answers["/metrics"]
     # How often faces were read would be one person's time before the camera.
-    assert 'countenance_stage_seconds_count{stage="detect"}' in answers["/metrics"]
+    assert 'countenance_stage_seconds_count{stage="read"}' in answers["/metrics"]
     assert not re.search(r'stage_seconds_\w+\{[^}]*stage="(track|crop|classify|window)"', answers["/metrics"])
+
+
+@pytest.mark.parametrize(
+    ("suppressed", "published", "told"),
+    [(True, False, set()), (False, False, {"detect"}), (False, True, {"detect", "track", "crop"})],
+    ids=["withheld", "nobody", "published"],
+)
+def test_of_withheld_people_no_stage_tells_how_long_it_took(suppressed: bool, published: bool, told: set[str]):
+    heard = []
+    config = Config()
+    classifier = Classifier(load_model(None), "auto", 1, config.model.labels)
+    window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
+    detector = load_detector(DetectorConfig(kind="haar"))
+    pipeline = Pipeline(detector, classifier, window, lambda stage, _: heard.append(stage))
+    for number in range(3):
+        pipeline.process(Frame(np.zeros((120, 160, 3), np.uint8), number / 10, number))
+    assert heard == [], "while the window is open"
+    pipeline.tell_timings(suppressed, published)
+    assert set(heard) == told
+    heard.clear()
+    pipeline.tell_timings(suppressed=False, published=True)
+    assert heard == [], "a window tells once"
 
 
 WAYS_OUT = ("/api/current", "/api/history", "/api/windows.csv", "/metrics")
