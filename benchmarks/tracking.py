@@ -168,7 +168,7 @@ def _score_film(shots: Sequence[Shot], settings: Settings, total: Score) -> None
     windows: dict[int, _Window] = defaultdict(_Window)
     for shot in shots:
         tracked = tracker.update(shot.faces, shot.at_s)
-        tracks = [item.person for item in tracked]
+        tracks = [item.track for item in tracked]
         for person, track in zip(shot.people, tracks, strict=True):
             if person >= 0:
                 total.switches += last.get(person, track) != track
@@ -197,8 +197,8 @@ class _Window:
 
     def add(self, shot: Shot, tracked: Sequence[TrackedFace]) -> None:
         self.frames += 1
-        self.tracks.update(item.person for item in tracked)
-        self.lineage.update({item.person: item.lineage for item in tracked})
+        self.tracks.update(item.track for item in tracked)
+        self.lineage.update({item.track: item.lineage for item in tracked})
         self.visible.update(shot.visible)
         self.found.update(person for person in shot.people if person >= 0)
 

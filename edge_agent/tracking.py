@@ -20,7 +20,7 @@ from edge_agent.types import Face, TrackedFace
 
 @dataclass(frozen=True)
 class Settings:
-    """Chosen by ``python -m benchmarks.tracking --tune``, all of it in seconds and face sizes."""
+    """In seconds and face sizes; what ``python -m benchmarks.tracking --tune`` varies was chosen by it."""
 
     max_gap_s: float = 2.0
     """A track that has not been seen for this long has ended."""
@@ -50,7 +50,7 @@ class Settings:
 class _Track:
     """One person's latest box as (centre x, centre y, width, height) and its velocity in pixels a second."""
 
-    person: int
+    number: int
     state: NDArray[np.float64]
     velocity: NDArray[np.float64]
     seen_s: float
@@ -77,7 +77,7 @@ class _Track:
 
 
 class Tracker:
-    """Gives every face the id of the person it belongs to.
+    """Gives every face the id of its track.
 
     Buffered IoU (Yang et al. 2023, "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
     Easier by Buffering the Matching Space") over boxes predicted with constant velocity, joined optimally. All of it is
@@ -111,7 +111,7 @@ class Tracker:
         for column, state in enumerate(measured):
             if column not in tracks:
                 tracks[column] = self._begin(state, now_s)
-        return [TrackedFace(face, tracks[i].person, tracks[i].lineage) for i, face in enumerate(faces)]
+        return [TrackedFace(face, tracks[i].number, tracks[i].lineage) for i, face in enumerate(faces)]
 
     def forget(self) -> None:
         """Drop all tracks; ids go on, so that nobody new gets the id of somebody forgotten."""
@@ -132,11 +132,11 @@ class Tracker:
 
     def _begin(self, state: NDArray[np.float64], at_s: float) -> _Track:
         """A new track; its lineage is that of the nearest lost one that it may continue, if there is any."""
-        person = next(self._ids)
+        number = next(self._ids)
         before = min(self._lost(state, at_s), key=lambda track: _apart(track.state, state), default=None)
         if before is not None:
             before.continued = True
-        track = _Track(person, state, np.zeros(2), at_s, person if before is None else before.lineage)
+        track = _Track(number, state, np.zeros(2), at_s, number if before is None else before.lineage)
         self._tracks.append(track)
         return track
 

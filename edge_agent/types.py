@@ -58,11 +58,11 @@ class Face:
 
 @dataclass(frozen=True, slots=True)
 class TrackedFace:
-    """A face joined to a person for as long as the track lives; the id never leaves memory."""
+    """A face joined to a track, one person's for as long as it lives; the id never leaves memory."""
 
     face: Face
-    person: int
-    """Id of the track, unique within this process."""
+    track: int
+    """Unique within this process."""
     lineage: int
     """Id of the first of the tracks that may all have been this person, who was out of sight for a few seconds in
     between. Whoever must not count one person twice counts these; longer absences still begin a new one."""

@@ -106,7 +106,7 @@ class Window:
         """
         for face, posterior, weight in zip(tracked, scores.probabilities, weights, strict=True):
             nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
-            person = self._people.setdefault(face.person, nobody)
+            person = self._people.setdefault(face.track, nobody)
             person.add(posterior.astype(np.float64), float(weight))
 
     def due(self, now_monotonic_s: float) -> bool:

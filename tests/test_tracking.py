@@ -37,7 +37,7 @@ def ids_of(walks: dict[str, Walk], times: np.ndarray, jitter: float = 2.0) -> di
         rng.shuffle(there)
         faces = [face_at(*(np.array(place) + rng.normal(0, jitter, 2))) for _, place in there]
         for (name, _), tracked in zip(there, tracker.update(faces, float(at_s)), strict=True):
-            ids[name].append(tracked.person)
+            ids[name].append(tracked.track)
     return ids
 
 
@@ -87,7 +87,7 @@ def test_ids_go_on_after_everybody_was_forgotten():
     (before,) = tracker.update([face_at(100)], 0.0)
     tracker.forget()
     (after,) = tracker.update([face_at(100)], 0.1)
-    assert {after.person, after.lineage}.isdisjoint({before.person, before.lineage})
+    assert {after.track, after.lineage}.isdisjoint({before.track, before.lineage})
 
 
 def test_faces_come_back_in_their_order():
@@ -97,7 +97,7 @@ def test_faces_come_back_in_their_order():
     first = tracker.update(faces, 0.0)
     second = tracker.update(faces[::-1], 0.1)
     assert [item.face for item in second] == faces[::-1]
-    assert [item.person for item in second] == [item.person for item in first][::-1]
+    assert [item.track for item in second] == [item.track for item in first][::-1]
 
 
 def test_no_faces_and_a_clock_that_stands_still_are_harmless():
@@ -106,7 +106,7 @@ def test_no_faces_and_a_clock_that_stands_still_are_harmless():
     assert tracker.update([], 5.0) == []
     (first,) = tracker.update([face_at(100)], 5.0)
     (second,) = tracker.update([face_at(101)], 4.0)
-    assert first.person == second.person
+    assert first.track == second.track
 
 
 def test_a_child_beside_an_adult_is_nobody_elses_track():
@@ -114,7 +114,7 @@ def test_a_child_beside_an_adult_is_nobody_elses_track():
     tracker = Tracker()
     (adult,) = tracker.update([face_at(300, side=120)], 0.0)
     (child,) = tracker.update([face_at(300, side=30)], 0.1)
-    assert adult.person != child.person
+    assert adult.track != child.track
 
 
 @given(st.lists(st.tuples(st.floats(0, 600), st.floats(0, 400), st.floats(5, 200)), max_size=8), st.integers(1, 5))
@@ -123,7 +123,7 @@ def test_one_frame_never_holds_a_person_twice(places, frames):
     tracker = Tracker()
     for i in range(frames):
         tracked = tracker.update([face_at(x + i, y, side) for x, y, side in places], i / 15)
-        assert len({item.person for item in tracked}) == len(places)
+        assert len({item.track for item in tracked}) == len(places)
 
 
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 10_000))
@@ -166,7 +166,7 @@ def lineages(places: list[tuple[float, float] | None], step_s: float) -> list[tu
     tracker, seen = Tracker(), []
     for i, place in enumerate(places):
         tracked = tracker.update([face_at(*place)] if place else [], i * step_s)
-        seen += [(item.person, item.lineage) for item in tracked]
+        seen += [(item.track, item.lineage) for item in tracked]
     return seen
 
 
