@@ -15,7 +15,7 @@ from tests.broker import Broker, require_mosquitto
 
 @pytest.fixture(scope="session", autouse=True)
 def ctrl_c_is_heard() -> None:
-    """What a shell starts in the background ignores SIGINT, and so would every program that these tests start and end."""
+    """What a shell starts in the background ignores SIGINT, and so would every program that these tests start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
