@@ -147,7 +147,7 @@ def _annotated(image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.u
     """A copy of the picture with a box and the two likeliest emotions at every face."""
     import cv2
 
-    drawn = image.copy()
+    drawn: NDArray[np.uint8] = image.copy()
     line = max(1, round(max(drawn.shape[:2]) / 400))
     for item in prediction.faces:
         box = item.face.box

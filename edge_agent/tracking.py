@@ -62,7 +62,7 @@ class _Track:
     def predict(self, at_s: float, coasting_s: float) -> NDArray[np.float64]:
         """Constant velocity that dies out while the face is unseen; the size stays."""
         travelled = coasting_s * (1.0 - np.exp(-(at_s - self.seen_s) / coasting_s))
-        predicted = self.state.copy()
+        predicted: NDArray[np.float64] = self.state.copy()
         predicted[:2] += self.velocity * travelled
         return predicted
 
@@ -194,4 +194,5 @@ def overlap(
         areas[0] *= a
         areas[1] *= b
     union = areas[0] + areas[1] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlaps: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlaps

@@ -75,4 +75,5 @@ def _enter(image: NDArray[np.uint8], tensor: dict[str, Any]) -> NDArray[Any]:
 
 def _leave(answer: NDArray[Any], tensor: dict[str, Any]) -> NDArray[np.float32]:
     scale, zero = tensor["quantization"]  # both 0 in a float tensor
-    return (answer.astype(np.float32) - np.float32(zero)) * np.float32(scale or 1)
+    numbers: NDArray[np.float32] = (answer.astype(np.float32) - np.float32(zero)) * np.float32(scale or 1)
+    return numbers

@@ -139,7 +139,8 @@ def divide(faces: Faces, split_seed: int) -> Division:
 def not_a_face(faces: Faces) -> NDArray[np.bool_]:
     """Rows where more than half of the FER+ votes say that this is no face, shape (n,)."""
     cast = faces.votes.sum(1) + faces.other_votes.sum(1)
-    return np.greater(faces.other_votes[:, 2] * 2, cast)
+    more: NDArray[np.bool_] = np.greater(faces.other_votes[:, 2] * 2, cast)
+    return more
 
 
 def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -171,12 +172,12 @@ def _parse_row(row: dict[str, str]) -> tuple[int, NDArray[np.uint8], str]:
     if row["Usage"] not in SPLITS:
         raise ValueError(f"Usage is {row['Usage']!r}, not one of {', '.join(SPLITS)}")
     try:
-        pixels = np.array((row["pixels"] or "").split(), dtype=np.int64)
+        pixels: NDArray[np.int64] = np.array((row["pixels"] or "").split(), dtype=np.int64)
     except (ValueError, OverflowError):
         raise ValueError("a pixel is not a whole number") from None
     if pixels.size != SIDE * SIDE:
         raise ValueError(f"{pixels.size} pixels, not {SIDE * SIDE}")
-    if pixels.min() < 0 or pixels.max() > 255:
+    if ((pixels < 0) | (pixels > 255)).any():
         raise ValueError("a pixel is not between 0 and 255")
     return int(row["emotion"]), pixels.astype(np.uint8).reshape(SIDE, SIDE), row["Usage"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -43,6 +44,7 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
             for head in HEADS:
                 total[head] += (softmax(logits[head] / temperature) / (2 * len(runs))).astype(np.float32)
     buffer = io.BytesIO()
-    np.savez(buffer, **total)
+    content: dict[str, Any] = dict(total)  # some versions of numpy have keywords of another type among these
+    np.savez(buffer, **content)
     write_atomically(kept, buffer.getvalue())
     return total
