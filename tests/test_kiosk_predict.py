@@ -276,7 +276,7 @@ def test_a_picture_beyond_the_reader_s_memory_is_refused_and_the_next_one_is_rea
         assert await code_of(worker.read(png_bomb(8000), "b")) == "picture"
         assert await code_of(worker.read(JPEG, "a")) == "read"
 
-    with_worker(check, memory_mb=330)
+    with_worker(check, memory_mb=90)
 
 
 def test_more_pictures_than_can_wait_are_refused_at_once():

@@ -21,6 +21,9 @@ OF_ONE_PERSON = {Frame, Face, TrackedFace}
 
 def reachable(annotation: object, path: str) -> Iterator[tuple[str, object]]:
     """Every plain type inside ``annotation``, through generics, unions and dataclasses, with the way to it."""
+    alias = getattr(typing.get_origin(annotation), "__value__", None)
+    if alias is not None:  # what numpy 2.5 makes of NDArray
+        annotation = alias[typing.get_args(annotation)]
     if typing.get_origin(annotation) is np.ndarray:
         yield path, annotation
         return

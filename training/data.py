@@ -187,7 +187,7 @@ def _join_votes(faces: Faces, path: Path) -> Faces:
     if len(rows) != len(faces):
         raise InputError(f"{path}: {len(rows)} rows of votes for {len(faces)} images; they are joined row by row")
     faults = [
-        f"row {number}: Usage is {row['Usage']!r}, but {split!r} in the images' file"
+        f"row {number}: Usage is {row['Usage']!r}, but {str(split)!r} in the images' file"
         for number, (row, split) in enumerate(zip(rows, faces.splits, strict=True), start=2)
         if row["Usage"] != split
     ]

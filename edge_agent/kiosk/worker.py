@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 TIMEOUT_S = 20.0
 """For one picture, the start of the process included: a Raspberry Pi 4 needs about 3 s for the start."""
 IDLE_S = 120.0
-MEMORY_MB = 512
-"""Data the child may allocate: about 240 MB (a third of it ever touched) for OpenCV and the model, 192 for the largest
-picture. Beside the agent it stays below the 700 MB of their service."""
+MEMORY_MB = 448
+"""Data that a picture may allocate once OpenCV and the model are there: the largest one is 192 MB, and OpenCV 4.14 has
+it twice while it decodes. With those, and beside the agent, it stays below the 700 MB of their service."""
 WAITING = 4
 """Pictures that may wait for their turn; more are refused at once."""
 _LENGTH = struct.Struct("!I")
@@ -134,13 +134,15 @@ def main() -> None:
     """The child: read pictures from standard input until it ends."""
     pictures, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not print into the answers
-    _limit(int(sys.argv[1]))
+    _step_back()
     config = Config.model_validate_json(_receive(pictures) or b"{}")
     reader: Any = None
     answer: dict[str, Any]
     while (name := _receive(pictures)) is not None and (data := _receive(pictures)) is not None:
         try:
-            reader = reader or _load(config)
+            if reader is None:
+                reader = _load(config)
+                _limit_memory(int(sys.argv[1]))
             answer = {"prediction": _predict(reader, data, name.decode())}
         except InputError as error:
             answer = {"refused": ["picture", str(error)]}
@@ -154,17 +156,25 @@ def main() -> None:
         answers.flush()
 
 
-def _limit(memory_mb: int) -> None:
+def _step_back() -> None:
     import resource
 
     # Below the agent in priority, and the first to go should memory run out all the same. A service's system call
-    # filter may forbid either; the limits below hold in any case.
+    # filter may forbid either; the limits on memory hold in any case.
     with suppress(OSError):
         os.nice(10)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    resource.setrlimit(resource.RLIMIT_DATA, (memory_mb << 20, memory_mb << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold somebody's picture
+
+
+def _limit_memory(more_mb: int) -> None:
+    """What is there already depends on the machine: libraries reserve for each of its cores."""
+    import resource
+
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
+    limit = pages * resource.getpagesize() + (more_mb << 20)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _load(config: Config) -> Any:
