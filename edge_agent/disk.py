@@ -218,11 +218,10 @@ class Disk:
         for suffix in ("-wal", "-shm"):
             self._beside(suffix).unlink(missing_ok=True)
         copy.replace(self._path)
-        log.error(
-            "%s was %s while it was in use; it is written anew", self._path,
-            f"replaced by another file (set aside as {aside.name}; to use that one, stop the agent first)" if aside
-            else "deleted",
-        )  # fmt: skip
+        fate = "deleted"
+        if aside is not None:
+            fate = f"replaced by another file (set aside as {aside.name}; to use that one, stop the agent first)"
+        log.error("%s was %s while it was in use; it is written anew", self._path, fate)
         return self._note(Database(self._path))
 
     def _drop_old_damage(self, newest: Path) -> None:

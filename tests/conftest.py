@@ -6,11 +6,18 @@ import logging
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import edge_agent  # noqa: F401 (first of all: it bounds what OpenCV decodes, which OpenCV reads when it is imported)
 from tests.broker import Broker, require_mosquitto
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.kiosk_browser import Open
+    from tests.kiosk_stage import Stage
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +45,31 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     require_mosquitto()
     with Broker(tmp_path / "broker") as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A real Chromium; the modules that do without it do without Playwright, too."""
+    from tests.kiosk_browser import chromium
+
+    with chromium() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """The page of a real server over a store with an hour in it."""
+    from tests.kiosk_stage import Stage
+
+    with Stage(tmp_path_factory.mktemp("page"), privacy={"acknowledged_use": False, "min_people": 3}) as running:
+        running.remember(hours=1.2, step_s=120)
+        yield running
+
+
+@pytest.fixture
+def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
+    """Opens its pages."""
+    from tests.kiosk_browser import pages_of
+
+    with pages_of(browser, stage) as open_page:
+        yield open_page

@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page, expect
 from skimage.data import astronaut
 
 from edge_agent.kiosk.language import available, load_language
-from tests.kiosk_browser import WALL, Open, chromium, has_state, pages_of, write_picture
+from tests.kiosk_browser import WALL, Open, has_state, write_picture
 from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
 
 SIZES = {
@@ -39,25 +39,6 @@ MAX_PAGE_BYTES = 150_000
 FIRST_PAINT_MS = 1000
 ON_ONE_SCREEN = ("larger touch", "laptop", "wall", "portrait", "4k")
 FIGURES_ON_ONE_SCREEN = ("touch", "tablet", *ON_ONE_SCREEN)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("page"), privacy={"acknowledged_use": False, "min_people": 3}) as running:
-        running.remember(hours=1.2, step_s=120)
-        yield running
-
-
-@pytest.fixture
-def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
-    with pages_of(browser, stage) as open_page:
-        yield open_page
 
 
 # -- what is shown --------------------------------------------------------------------------------------------------

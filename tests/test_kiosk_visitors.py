@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,28 +9,8 @@ import cv2
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.kiosk_browser import Open, chromium, has_state, pages_of, write_picture
+from tests.kiosk_browser import Open, has_state, write_picture
 from tests.kiosk_stage import LABELS, Stage
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with Stage(tmp_path_factory.mktemp("page"), privacy={"acknowledged_use": False, "min_people": 3}) as running:
-        running.remember(hours=1.2, step_s=120)
-        yield running
-
-
-@pytest.fixture
-def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
-    with pages_of(browser, stage) as open_page:
-        yield open_page
-
 
 # -- reading a picture ----------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import paho.mqtt.client as mqtt
 import pytest
 
+from edge_agent.config import Config
 from tests.broker import Broker, Subscriber, require_mosquitto, wait_until
 from tests.certificates import Authority
 from tests.publishing import make_config, publishing
@@ -55,6 +56,14 @@ def connect(broker: Broker, authority: Authority, user: str, *topics: str) -> Su
     return subscriber
 
 
+def hall_config(directory: Path, broker: Broker, authority: Authority, **mqtt: object) -> Config:
+    """What the device `hall` needs to be let in by the secure configuration."""
+    secret = directory / "password"
+    secret.write_text("hall-secret")
+    tls = {"enabled": True, "ca_file": str(authority.ca_file)}
+    return make_config(directory, broker.port, username="hall", password_file=str(secret), tls=tls, **mqtt)
+
+
 def test_the_local_configuration_works_as_it_is(tmp_path: Path) -> None:
     require_mosquitto()
     with ShippedBroker(tmp_path / "b", "local.conf") as broker, publishing(make_config(tmp_path, broker.port)) as rig:
@@ -66,10 +75,7 @@ def test_with_the_secure_configuration_a_device_says_everything_it_has_to(
     secure: tuple[ShippedBroker, Authority], tmp_path: Path
 ) -> None:
     broker, authority = secure
-    secret = tmp_path / "password"
-    secret.write_text("hall-secret")
-    tls = {"enabled": True, "ca_file": str(authority.ca_file)}
-    config = make_config(tmp_path, broker.port, username="hall", password_file=str(secret), tls=tls, health_s=1)
+    config = hall_config(tmp_path, broker, authority, health_s=1)
     with (
         broker,
         connect(broker, authority, "homeassistant", "countenance/#", "homeassistant/#") as home,
@@ -151,14 +157,11 @@ def test_an_operator_clears_what_a_device_that_is_gone_has_left(
     secure: tuple[ShippedBroker, Authority], tmp_path: Path
 ) -> None:
     broker, authority = secure
-    secret = tmp_path / "password"
-    secret.write_text("hall-secret")
-    tls = {"enabled": True, "ca_file": str(authority.ca_file)}
     text = (SHIPPED.parent.parent / "docs" / "mqtt.md").read_text(encoding="utf-8")
     topics = [topic.replace("entrance", "hall") for topic in re.findall(r"mosquitto_pub -r -n -q 1 -t (\S+)", text)]
     everything = ("countenance/#", "homeassistant/#")
     with broker:
-        with publishing(make_config(tmp_path, broker.port, username="hall", password_file=str(secret), tls=tls)) as rig:
+        with publishing(hall_config(tmp_path, broker, authority)) as rig:
             rig.wait_connected()
         with connect(broker, authority, "homeassistant", *everything) as home:
             for topic in topics:
