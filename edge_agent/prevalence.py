@@ -30,7 +30,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Settings:
-    """Chosen on the calibration half alone, by ``python -m benchmarks.prevalence --tune``."""
+    """Chosen on the calibration half alone, by ``python -m benchmarks.prevalence_tune``."""
 
     correct_from_people: int = 5
     """Below this many people a correction does not beat the plain average."""
