@@ -43,7 +43,17 @@ def test_every_packing_reads_the_same(tmp_path: Path, packing: str) -> None:
     found = load(find_source(tmp_path))
     np.testing.assert_array_equal(found.images, wanted.images)
     np.testing.assert_array_equal(found.labels, wanted.labels)
-    assert found.votes.sum() > wanted.votes.sum() == 0  # the folder has votes, the bare file none
+    np.testing.assert_array_equal(found.votes, wanted.votes)
+
+
+def test_votes_are_the_ones_beside_the_file_or_the_folder(tmp_path: Path) -> None:
+    """A CSV named by itself must not train without the votes that its folder would train with."""
+    votes = write_csv(tmp_path) / "fer2013new.csv"
+    for data in (tmp_path, tmp_path / "fer2013.csv"):
+        assert find_source(data).votes == votes
+    other = votes.rename(tmp_path / "other.csv")
+    assert find_source(tmp_path / "fer2013.csv").votes is None
+    assert find_source(tmp_path / "fer2013.csv", other).votes == other
 
 
 @pytest.mark.parametrize(

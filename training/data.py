@@ -91,14 +91,15 @@ class Division:
 
 
 def find_source(data: Path, votes: Path | None = None) -> Source:
-    """The data set under ``data``: a CSV, or a folder that holds one (with ``fer2013new.csv``) or images by split.
+    """The data set under ``data``: a CSV, or a folder that holds one or images by split.
 
-    Raises InputError if there is none.
+    ``votes`` defaults to the ``fer2013new.csv`` that lies beside the CSV. Raises InputError if there is no data.
     """
+    beside = (data if data.is_dir() else data.parent) / "fer2013new.csv"
+    if votes is None and beside.is_file():
+        votes = beside
     if data.is_file():
         return Source(data, votes)
-    if votes is None and (data / "fer2013new.csv").is_file():
-        votes = data / "fer2013new.csv"
     for suffix in ("csv", "csv.gz", "csv.xz", "csv.zip", "zip"):
         if (data / f"fer2013.{suffix}").is_file():
             return Source(data / f"fer2013.{suffix}", votes)
