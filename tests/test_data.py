@@ -24,22 +24,25 @@ def lines(path: Path, *rows: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("packing", ["csv", "csv.gz", "csv.xz", "zip"])
-def test_every_packing_reads_the_same(tmp_path: Path, packing: str) -> None:
-    plain = write_csv(tmp_path) / "fer2013.csv"
-    wanted, content = load(find_source(plain)), plain.read_bytes()
-    plain.unlink()
-    packed = tmp_path / f"fer2013.{packing}"
+def packed_as(packing: str, plain: Path) -> Path:
+    packed, content = plain.with_name(f"fer2013.{packing}"), plain.read_bytes()
     match packing:
-        case "csv":
-            packed.write_bytes(content)
         case "csv.gz":
             packed.write_bytes(gzip.compress(content))
         case "csv.xz":
             packed.write_bytes(lzma.compress(content))
         case "zip":
-            with zipfile.ZipFile(packed, "w") as archive:
+            with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
                 archive.writestr("fer2013/fer2013.csv", content)
+    return packed
+
+
+@pytest.mark.parametrize("packing", ["csv", "csv.gz", "csv.xz", "zip"])
+def test_every_packing_reads_the_same(tmp_path: Path, packing: str) -> None:
+    plain = write_csv(tmp_path) / "fer2013.csv"
+    wanted = load(find_source(plain))
+    if packed_as(packing, plain) != plain:
+        plain.unlink()
     found = load(find_source(tmp_path))
     np.testing.assert_array_equal(found.images, wanted.images)
     np.testing.assert_array_equal(found.labels, wanted.labels)
@@ -85,12 +88,22 @@ def test_a_file_with_other_columns_is_refused(tmp_path: Path) -> None:
         load(find_source(path))
 
 
-def test_a_damaged_archive_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "fer2013.csv.gz").write_bytes(
-        gzip.compress(write_csv(tmp_path).joinpath("fer2013.csv").read_bytes())[:-400]
+@pytest.mark.parametrize("packing", ["csv.gz", "csv.xz", "zip"])
+@pytest.mark.parametrize("damage", ["cut off", "overwritten", "something else"])
+def test_a_damaged_archive_is_refused(tmp_path: Path, packing: str, damage: str) -> None:
+    plain = write_csv(tmp_path) / "fer2013.csv"
+    packed = packed_as(packing, plain)
+    plain.unlink()
+    whole = packed.read_bytes()
+    half = len(whole) // 2
+    packed.write_bytes(
+        {
+            "cut off": whole[:-400],
+            "overwritten": whole[:half] + b"\xff" * 64 + whole[half + 64 :],
+            "something else": b"<html>log in</html>",
+        }[damage]
     )
-    (tmp_path / "fer2013.csv").unlink()
-    with pytest.raises(InputError, match=r"fer2013\.csv\.gz: cannot be read"):
+    with pytest.raises(InputError, match=rf"fer2013\.{packing}: cannot be read: "):
         load(find_source(tmp_path))
 
 

@@ -42,6 +42,9 @@ def test_changes_replace_keys() -> None:
         ("- a list", "a recipe is a mapping"),
         ("name: base\nepocs: 5", r"epocs: Extra inputs are not permitted \(got 5\)"),
         ("name: base\nmomentum: 1.5", r"momentum: Input should be less than 1 \(got 1\.5\)"),
+        ("network: {widths: [8, 16], blocks: [1]}", "network: .*2 widths and 1 blocks; each stage has one of both"),
+        ("network: {widths: [], blocks: []}", r"network\.widths: Tuple should have at least 1 item"),
+        ("network: {widths: [8], blocks: [0]}", r"network\.blocks\.0: Input should be greater than 0"),
     ],
 )
 def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, text: str, reason: str) -> None:

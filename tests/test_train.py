@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -134,6 +135,17 @@ def test_a_run_goes_on_with_its_own_data_and_beginning(
         fit(recipe, find_source(write_csv(tmp_path, training=287, public=70)), finished, [])
     with pytest.raises(InputError, match="begun with another --from"):
         fit(recipe, find_source(data), finished, [], begin_with=finished)
+
+
+def test_a_beginning_that_nobody_described_is_refused(
+    finished: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """Weights that somebody copied by hand: the new run could not say what it came from."""
+    from training.train import fit
+
+    shutil.copy(finished / "model.keras", tmp_path)
+    with pytest.raises(InputError, match=r"run\.json: is missing; the folder of --from"):
+        fit(load_recipe(recipe_file), find_source(data), tmp_path / "new", [], begin_with=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import gzip
 import io
+import lzma
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +40,7 @@ _FOLDER_SPLITS = {
     "test": PRIVATE, "privatetest": PRIVATE,
 }  # fmt: skip
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_UNREADABLE = (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _FAULTS_SHOWN = 10
 
 
@@ -247,23 +252,17 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
             if missing := set(columns) - set(reader.fieldnames or ()):
                 raise InputError(f"{path}: the first line lacks the columns {', '.join(sorted(missing))}")
             yield from reader
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _open_text(path: Path) -> IO[str]:
-    """The CSV's text, whatever it is packed with; imports a packer only where it is needed."""
+    """The CSV's text, whatever it is packed with."""
     if path.suffix == ".gz":
-        import gzip
-
         return gzip.open(path, "rt", encoding="ascii", newline="")
     if path.suffix == ".xz":
-        import lzma
-
         return lzma.open(path, "rt", encoding="ascii", newline="")
     if path.suffix == ".zip":
-        import zipfile
-
         archive = zipfile.ZipFile(path)
         names = [name for name in archive.namelist() if name.endswith(".csv")]
         if len(names) != 1:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from edge_agent.errors import ConfigError
 from training.data import SPLIT_SEED
@@ -21,15 +21,21 @@ class _Strict(BaseModel):
 class Network(_Strict):
     """A plain residual network of 3x3 convolutions."""
 
-    widths: tuple[int, ...]
+    widths: tuple[PositiveInt, ...] = Field(min_length=1)
     """Channels of each stage; every stage after the first halves the resolution."""
-    blocks: tuple[int, ...]
+    blocks: tuple[PositiveInt, ...]
     """Residual blocks of each stage."""
     stem_stride: int = Field(default=2, ge=1, le=2)
     limit: float | None = Field(default=None, gt=0, le=6)
     """What ReLU6 and, on both sides, residual branches are cut to; None: 6, and branches only by int8."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the heads."""
+
+    @model_validator(mode="after")
+    def _stages_are_complete(self) -> Network:
+        if len(self.widths) != len(self.blocks):
+            raise ValueError(f"{len(self.widths)} widths and {len(self.blocks)} blocks; each stage has one of both")
+        return self
 
 
 class Augmentation(_Strict):

@@ -195,7 +195,7 @@ def _describe(
         "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
         "dropped_from_training": division.dropped,
         "teachers": [str(teacher) for teacher in teachers],
-        "begun_with": None if begin_with is None else json.loads((begin_with / "run.json").read_text()),
+        "begun_with": None if begin_with is None else _description(begin_with),
         "parameters": int(model.count_params()),
         "multiply_adds": multiply_adds(model),
         "versions": {"python": platform.python_version(), "keras_backend": keras.backend.backend(), **_versions()},
@@ -209,6 +209,14 @@ def _describe(
         _same_sources(path, facts)
     else:
         write_atomically(path, json.dumps(facts, indent=1).encode())
+
+
+def _description(run: Path) -> dict[str, Any]:
+    path = run / "run.json"
+    if not path.is_file():
+        raise InputError(f"{path}: is missing; the folder of --from must be as `fit` left it")
+    facts: dict[str, Any] = json.loads(path.read_text())
+    return facts
 
 
 def _same_sources(path: Path, facts: dict[str, Any]) -> None:
