@@ -7,8 +7,8 @@ and emotion. FER+ (Barsoum et al. 2016) is ten people's votes per image, joined 
 from __future__ import annotations
 
 import csv
-import hashlib
 import gzip
+import hashlib
 import io
 import lzma
 import zipfile
