@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_S = 10.0
-_CONNECTIONS = 400
 
 
 class Kiosk:
@@ -54,6 +53,7 @@ class Kiosk:
             import uvicorn
 
             from edge_agent.kiosk.app import Site
+            from edge_agent.kiosk.protocol import BoundedProtocol
         except ImportError as error:
             if error.name is None or error.name.split(".")[0] == "edge_agent":
                 raise
@@ -67,14 +67,13 @@ class Kiosk:
             uvicorn.Config(
                 self._site.app(),
                 loop="asyncio",
-                http="h11",
+                http=BoundedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                limit_concurrency=_CONNECTIONS,
                 timeout_graceful_shutdown=1,
             )
         )

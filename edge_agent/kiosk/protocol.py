@@ -1,0 +1,72 @@
+"""Connections to the page: only so many, and none that stays without asking. uvicorn alone bounds neither.
+
+A connection costs the agent a file, and whoever holds enough of them shuts it off from its broker and its store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+CONNECTIONS = 400
+"""Open at a time: pages with their streams, and what asks beside them."""
+REQUEST_S = 10.0
+"""From the connection, or the first byte after an answer, to the end of a request's head."""
+
+
+class BoundedProtocol(H11Protocol):
+    """HTTP/1.1 as uvicorn speaks it. Where there are too many, whoever has been silent for longest gives way."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _waits_since_s = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a new connection, or close it where nobody gives way."""
+        is_full = len(self.connections) >= CONNECTIONS and not self._make_room()
+        super().connection_made(transport)
+        self._expect_request()
+        if is_full:
+            self._give_up()
+
+    def data_received(self, data: bytes) -> None:
+        """Half a request keeps its time limit; a whole one ends it."""
+        super().data_received(data)
+        if not self._is_waiting():
+            self._stop_deadline()
+        elif self._deadline is None:
+            self._expect_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the time limit."""
+        self._stop_deadline()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        """From here on it is silent again; uvicorn closes it unless it asks within its keep-alive time."""
+        self._waits_since_s = time.monotonic()
+        super().on_response_complete()
+
+    def _is_waiting(self) -> bool:
+        """Whether no request is being answered: the next one's head has not come, or not all of it."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _expect_request(self) -> None:
+        self._waits_since_s = time.monotonic()
+        self._deadline = self.loop.call_later(REQUEST_S, self._give_up)
+
+    def _stop_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _make_room(self) -> bool:
+        waiting = [other for other in self.connections if isinstance(other, BoundedProtocol) and other._is_waiting()]
+        if waiting:
+            min(waiting, key=lambda other: other._waits_since_s)._give_up()
+        return bool(waiting)
+
+    def _give_up(self) -> None:
+        self.connections.discard(self)  # now: the next of many new connections counts before the loop tells of the end
+        self.transport.abort()
