@@ -20,8 +20,19 @@ SHIPPED = Path(__file__).parent.parent / "configs" / "mosquitto"
 USERS = ("hall", "yard", "dashboard", "operator", "homeassistant")
 
 
+# /etc/mosquitto/mosquitto.conf of Debian 12; Debian 13's lacks pid_file. What stands in it may often not be said again.
+DEBIAN = """\
+pid_file /run/mosquitto/mosquitto.pid
+persistence true
+persistence_location /var/lib/mosquitto/
+log_dest file /var/log/mosquitto/mosquitto.log
+include_dir /etc/mosquitto/conf.d
+"""
+FOLDERS = ("/etc/mosquitto", "/var/lib/mosquitto", "/var/log/mosquitto", "/run/mosquitto")
+
+
 class ShippedBroker(Broker):
-    """Starts mosquitto with one of our files; only its paths, its port and its address are changed."""
+    """Starts mosquitto with one of our files where its header says; only paths, port and address are changed."""
 
     def __init__(self, directory: Path, name: str) -> None:
         super().__init__(directory)
@@ -30,8 +41,14 @@ class ShippedBroker(Broker):
     def configuration(self) -> str:
         text = (SHIPPED / self.name).read_text()
         text = text.replace("listener 8883", f"listener {self.port} 127.0.0.1").replace("1883", str(self.port))
-        for old in ("/etc/mosquitto", "/var/lib/mosquitto"):
-            text = text.replace(old, str(self.directory))
+        included = self.directory / "conf.d" / "countenance.conf"
+        included.parent.mkdir(exist_ok=True)
+        included.write_text(self._moved(text))
+        return self._moved(DEBIAN)
+
+    def _moved(self, text: str) -> str:
+        for folder in FOLDERS:
+            text = text.replace(folder, str(self.directory))
         return text
 
 
