@@ -5,11 +5,14 @@ https://prometheus.io/docs/practices/naming/
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
-from wsgiref.simple_server import WSGIRequestHandler
+from contextlib import suppress
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from edge_agent import machine
 from edge_agent.clock import Clock
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 STALE_WINDOWS = 3
 """Percentages of a window that closed more than this many of its lengths ago are not told any more."""
+_CONNECTIONS = 8
 
 _COUNTERS = {
     "frames_captured": "Frames that the camera delivered",
@@ -147,11 +151,10 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
         ListenError: the address cannot be listened on.
     """
     from prometheus_client import make_wsgi_app
-    from prometheus_client.exposition import ThreadingWSGIServer
 
     listener = listen("metrics", config.host, config.port)
     # Not start_http_server(), which insists on an address that is there, and asks the name service for its name.
-    server = ThreadingWSGIServer((config.host, config.port), _Quiet, bind_and_activate=False)
+    server = _Server((config.host, config.port), _Handler, bind_and_activate=False)
     server.socket.close()
     server.socket, server.server_name, server.server_port = listener, config.host, config.port
     server.setup_environ()
@@ -167,8 +170,39 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
     return stop
 
 
-class _Quiet(WSGIRequestHandler):
-    """Says nothing of single requests."""
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each connection, and so few connections: beyond that the oldest gives way, which is the idlest."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._connections: list[Any] = []
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread."""
+        self._connections.append(request)
+        if len(self._connections) > _CONNECTIONS:
+            with suppress(OSError):  # it has ended by itself
+                self._connections.pop(0).shutdown(socket.SHUT_RDWR)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """At the end, in its thread."""
+        with suppress(ValueError):
+            self._connections.remove(request)
+        super().shutdown_request(request)
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing of single requests, and waits for none for long."""
+
+    timeout = 10.0
+
+    def handle(self) -> None:
+        """Answer one request."""
+        with suppress(TimeoutError, ConnectionError):
+            super().handle()
 
     def log_message(self, *_args: object) -> None:
         """To standard error, in the class above."""
