@@ -211,7 +211,7 @@ def test_a_user_who_may_not_publish_is_told_so(tmp_path: Path, broker: Broker) -
     broker.restart()
     checks = list(broker_checks.examine(config_of(mqtt={"port": broker.port})))
     assert statuses(checks)["broker publish"] == "failed"
-    assert "countenance/porch/#" in checks[-1].fix
+    assert "countenance/porch/doctor" in checks[-1].detail
 
 
 def test_a_broker_that_hangs_up_is_a_failed_login() -> None:

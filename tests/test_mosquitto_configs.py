@@ -12,6 +12,7 @@ import paho.mqtt.client as mqtt
 import pytest
 
 from edge_agent.config import Config
+from edge_agent.doctor.broker import examine
 from tests.broker import Broker, Subscriber, require_mosquitto, wait_until
 from tests.certificates import Authority
 from tests.publishing import make_config, publishing
@@ -105,6 +106,16 @@ def test_with_the_secure_configuration_a_device_says_everything_it_has_to(
         for topic in ("/emotions", "/emotions/history", "/info", "/health", "/response", "/status", "/config"):
             home.wait_for(topic)
         wait_until(lambda: home.of("/status")[-1].json["paused"])
+
+
+def test_with_the_secure_configuration_the_doctor_finds_nothing(
+    secure: tuple[ShippedBroker, Authority], tmp_path: Path
+) -> None:
+    broker, authority = secure
+    with broker:
+        checks = list(examine(hall_config(tmp_path, broker, authority)))
+    assert [check.name for check in checks if check.fix] == []
+    assert checks[-1].name == "broker publish"
 
 
 @pytest.mark.parametrize("name", ["local.conf", "secure.conf"])

@@ -142,9 +142,8 @@ class _Session:
         if answers.get(number) == "":
             return ok("broker publish", f"{self._topic} {took}")
         reason = answers.get(number) or connection.problem or f"not acknowledged within {STEP_S:.0f} s"
-        return failed(
-            "broker publish", f"{self._topic}: {reason}", f"let this user write {self._topic.rpartition('/')[0]}/#"
-        )
+        fix = "let this user write this topic and the device's others, as configs/mosquitto/acl does"
+        return failed("broker publish", f"{self._topic}: {reason}", fix)
 
     def close(self) -> None:
         """End the visit."""
