@@ -25,7 +25,7 @@ from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from quantization.answers import published
 from quantization.evaluate import labels_of
-from training.data import PUBLIC, SPLIT_SEED, Faces, divide, find_source, load
+from training.data import PUBLIC, Faces, divide, find_source, load
 
 SIDE = 24
 CORRELATIONS = (0.97, 0.95, 0.93)
@@ -40,7 +40,7 @@ def main() -> None:
     options = _options()
     faces = load(find_source(options.data))
     public = faces[faces.splits == PUBLIC]
-    nearest = best_correlations(public.images, divide(faces, SPLIT_SEED).training.images)
+    nearest = best_correlations(public.images, divide(faces).training.images)
     classifier = Classifier(load_model(options.model))
     answers = published(classifier, public.images)
     right = {head: answers[head].argmax(1) == labels for head, labels in labels_of(public).items()}

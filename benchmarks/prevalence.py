@@ -40,7 +40,7 @@ from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from edge_agent.prevalence import Settings, ShareEstimator
-from training.data import PUBLIC, SPLIT_SEED, Faces, divide, find_source, load
+from training.data import PUBLIC, Faces, divide, find_source, load
 
 WINDOWS = 500
 FIGURES = {head: Path(f"docs/figures/prevalence_{head}.json") for head in ("ferplus", "fer2013")}
@@ -91,7 +91,7 @@ def measure_head(classifier: Classifier, faces: Faces, windows: int) -> dict[str
 
 def stated(faces: Faces) -> Faces:
     """The selection half without what is also in the calibration half, bit for bit."""
-    division = divide(faces, SPLIT_SEED)
+    division = divide(faces)
     known = {image.tobytes() for image in division.calibration.images}
     # A handful of images are in PublicTest twice, once in each half.
     return division.selection[np.array([image.tobytes() not in known for image in division.selection.images])]

@@ -19,7 +19,7 @@ from benchmarks.shares import HALVINGS, ROWS, SMALL_ROWS, ask, distinct, halving
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from edge_agent.prevalence import Settings
-from training.data import SPLIT_SEED, divide, find_source, load
+from training.data import divide, find_source, load
 
 GRID: dict[str, list[object]] = {
     "odds": [(3, 1, 2), (1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 2, 1)],
@@ -35,7 +35,7 @@ GRID: dict[str, list[object]] = {
 def main() -> None:
     """Print a line for each setting, head by head."""
     options = _options()
-    calibration = distinct(divide(load(find_source(options.data)), SPLIT_SEED).calibration)
+    calibration = distinct(divide(load(find_source(options.data))).calibration)
     rows = (*ROWS, *SMALL_ROWS)
     for labels in FIGURES:
         parts = list(halvings(ask(Classifier(load_model(options.model), labels=labels), calibration)))

@@ -32,7 +32,7 @@ from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
 from quantization.evaluate import labels_of
-from training.data import SPLIT_SEED, divide, find_source, load
+from training.data import divide, find_source, load
 
 Image = NDArray[np.uint8]
 SIZES_PX = (48, 32, 24, 20, 16, 12)
@@ -48,7 +48,7 @@ def main() -> None:
     """Measure, print, and write where asked."""
     options = _options()
     classifier, limits = Classifier(load_model(options.model)), FacesConfig()
-    half = divide(load(find_source(options.data)), SPLIT_SEED).selection
+    half = divide(load(find_source(options.data))).selection
     labels = labels_of(half)[classifier.head_name]
     known = labels >= 0
     rows = [

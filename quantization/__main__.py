@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edge_agent.errors import CountenanceError, InputError
 from edge_agent.model import MODELS
-from training.data import PUBLIC, SPLIT_SEED, SPLITS, Faces, divide, find_source, load
+from training.data import PUBLIC, SPLITS, Faces, divide, find_source, load
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,20 +30,19 @@ def main(arguments: list[str] | None = None) -> int:
 def _convert(options: argparse.Namespace) -> None:
     from quantization.convert import convert
 
-    training = divide(_faces(options), SPLIT_SEED).training
-    convert(options.run, training, SPLIT_SEED)
+    convert(options.run, divide(_faces(options)).training)
 
 
 def _layers(options: argparse.Namespace) -> None:
     from quantization.layers import layer_errors
 
-    layer_errors(options.run, divide(_faces(options), SPLIT_SEED).training, SPLIT_SEED, print)
+    layer_errors(options.run, divide(_faces(options)).training, print)
 
 
 def _export(options: argparse.Namespace) -> None:
     from quantization.export import export
 
-    export(options.run, options.to, _faces(options), SPLIT_SEED, options.default_head)
+    export(options.run, options.to, _faces(options), options.default_head)
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -65,7 +64,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     elif options.agreement:
         evaluate.agreement(options.model, faces, print)
     else:
-        evaluate.evaluate(options.model, faces, options.runtime, SPLIT_SEED, options.dump, print)
+        evaluate.evaluate(options.model, faces, options.runtime, options.dump, print)
 
 
 def _same(options: argparse.Namespace) -> None:

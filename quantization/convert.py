@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
 from edge_agent.runtime import open_interpreter
-from training.data import Faces
+from training.data import SPLIT_SEED, Faces
 from training.files import write_atomically
 from training.recipe import load_recipe
 
@@ -28,7 +28,7 @@ PER_CLASS = 80
 INT8, FLOAT, FACTS = "int8.tflite", "float.tflite", "convert.json"
 
 
-def convert(run: Path, training: Faces, seed: int) -> Path:
+def convert(run: Path, training: Faces) -> Path:
     """Write ``int8.tflite``, ``float.tflite`` and ``convert.json`` into the run folder; returns the int8 file.
 
     Raises InputError where the run has no model yet.
@@ -38,13 +38,13 @@ def convert(run: Path, training: Faces, seed: int) -> Path:
     with TemporaryDirectory() as saved:
         export_saved(trained(run), saved)
         write_atomically(run / FLOAT, _converter(saved).convert())
-    chosen = representative(training, seed)
+    chosen = representative(training)
     content = quantized(run, training.images[chosen])
     write_atomically(run / INT8, content)
     facts = {
         "outputs": _output_numbers(content),
         "representative_images": len(chosen),
-        "seed": seed,
+        "seed": SPLIT_SEED,
         "tensorflow": tf.__version__,
     }
     write_atomically(run / FACTS, json.dumps(facts, indent=1).encode())
@@ -131,7 +131,7 @@ def narrow(calibrated: bytes, limit: float) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def representative(training: Faces, seed: int) -> NDArray[np.int64]:
+def representative(training: Faces, seed: int = SPLIT_SEED) -> NDArray[np.int64]:
     """Rows of Training that set the ranges: the same number of every emotion, as far as there are any."""
     rng = np.random.default_rng(seed)
     rows = [rng.permutation(np.flatnonzero(training.labels == label))[:PER_CLASS] for label in range(7)]

@@ -27,7 +27,7 @@ def labels_of(faces: Faces) -> dict[str, NDArray[np.int64]]:
     return {"fer2013": faces.labels, "ferplus": faces.majority()}
 
 
-def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, split_seed: int, dump: Path | None, show: Print) -> None:
+def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None, show: Print) -> None:
     """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's.
 
     ``faces`` are of one split. Half of PublicTest fitted the shipped calibration, so its calibration error is that of
@@ -41,7 +41,7 @@ def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, split_seed: int, 
         if not (labels >= 0).any():
             show(f"  {name}: no votes in the data")
             continue
-        measured = _figures(answers[name], labels, halves(faces.labels, split_seed) if public else None)
+        measured = _figures(answers[name], labels, halves(faces.labels) if public else None)
         show(f"  {name:8} " + "  ".join(f"{key} {value:.4f}" for key, value in measured.items()))
     if dump is not None:
         write_top_labels(dump, answers)

@@ -34,7 +34,7 @@ SELF_TEST_TOLERANCE = 4
 """Steps: ARM and x86-64 differ by one or two, and a runtime's next release may round otherwise."""
 
 
-def export(run: Path, to: Path, faces: Faces, split_seed: int, default_head: str) -> ModelInfo:
+def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
     """Write ``to`` (.tflite) and the .json beside it.
 
     The calibration is fitted on the calibration half of PublicTest; figures are of all of PublicTest, through the
@@ -44,7 +44,7 @@ def export(run: Path, to: Path, faces: Faces, split_seed: int, default_head: str
     public, training = faces[faces.splits == PUBLIC], faces[faces.splits == TRAINING]
     model = Model(to, _uncalibrated(run, to, default_head), (run / INT8).read_bytes())
     logits = ask_classifier(Classifier(model, "litert"), public.images)
-    parts = halves(public.labels, split_seed)
+    parts = halves(public.labels)
     heads = {}
     for name, labels in (("fer2013", public.labels), ("ferplus", public.majority())):
         heads[name] = _head(model.info.heads[name].output, logits[name], labels, parts)

@@ -17,7 +17,7 @@ _STEP_ERROR = 1 / np.sqrt(12)
 """Root mean square error, in steps, of rounding alone."""
 
 
-def layer_errors(run: Path, training: Faces, seed: int, show: Callable[[str], None]) -> None:
+def layer_errors(run: Path, training: Faces, show: Callable[[str], None]) -> None:
     """Show every layer's root mean square error against its float twin, in steps of its own scale, worst first.
 
     Each layer is fed what the quantized layers before it give (TensorFlow's QuantizationDebugger); 0.29 is rounding
@@ -26,7 +26,7 @@ def layer_errors(run: Path, training: Faces, seed: int, show: Callable[[str], No
     """
     import tensorflow as tf
 
-    images = training.images[representative(training, seed)]
+    images = training.images[representative(training)]
     debugger = tf.lite.experimental.QuantizationDebugger(
         quant_debug_model_content=quantized(run, images, verify=True),
         debug_dataset=lambda: as_inputs(images[:: len(images) // _IMAGES]),

@@ -153,13 +153,13 @@ def test_training_loses_copies_of_test_images_and_what_is_no_face(tmp_path: Path
     splits = [row.rsplit(",", 1)[1] for row in rows]
     votes = [votes_row(0, split, no_face=50 if i == 3 else 0) for i, split in enumerate(splits)]
     lines(tmp_path / "fer2013new.csv", VOTES_HEADER, *votes)
-    division = divide(load(find_source(tmp_path)), split_seed=1)
+    division = divide(load(find_source(tmp_path)))
     assert division.dropped == {"also_in_a_test_split": 2, "not_a_face": 1}
     np.testing.assert_array_equal(division.training.images, other[None])
 
 
 def test_private_test_never_enters_a_run(tmp_path: Path) -> None:
-    division = divide(load(find_source(write_csv(tmp_path, private=21))), split_seed=1)
+    division = divide(load(find_source(write_csv(tmp_path, private=21))))
     for part in (division.training, division.selection, division.calibration):
         assert PRIVATE not in part.splits
     assert set(division.training.splits) == {TRAINING}
@@ -167,7 +167,7 @@ def test_private_test_never_enters_a_run(tmp_path: Path) -> None:
 
 def test_data_without_public_test_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no PublicTest images"):
-        divide(load(find_source(write_csv(tmp_path, public=0))), split_seed=1)
+        divide(load(find_source(write_csv(tmp_path, public=0))))
 
 
 def test_halves_are_disjoint_complete_stratified_and_seeded() -> None:

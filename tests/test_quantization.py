@@ -71,7 +71,7 @@ def test_shipped_figures_are_what_the_device_computes(public: Faces, name: str) 
 @pytest.mark.skipif(not BOTH_RUNTIMES, reason="needs ai-edge-litert and tflite-runtime side by side")
 def test_exported_files_load_and_pass_their_self_test(shipped_run: Path, tmp_path: Path) -> None:
     faces = load(find_source(write_csv(tmp_path, training=70, public=140)))
-    info = export(shipped_run, tmp_path / "out.tflite", faces, split_seed=1, default_head="ferplus")
+    info = export(shipped_run, tmp_path / "out.tflite", faces, default_head="ferplus")
     model = load_model(tmp_path / "out.tflite")
     assert model.info == info
     assert info.default_head == "ferplus"
@@ -85,7 +85,7 @@ def test_exported_files_load_and_pass_their_self_test(shipped_run: Path, tmp_pat
 def test_export_before_convert_says_what_to_run(tmp_path: Path) -> None:
     faces = load(find_source(write_csv(tmp_path)))
     with pytest.raises(InputError, match=r"int8\.tflite: No such file or directory; run first: .*quantization convert"):
-        export(tmp_path, tmp_path / "out.tflite", faces, split_seed=1, default_head="fer2013")
+        export(tmp_path, tmp_path / "out.tflite", faces, default_head="fer2013")
 
 
 def test_the_representative_set_is_stratified_and_seeded(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
     faces = load(find_source(write_csv(tmp_path, training=7, public=140)))
     faces, shown = faces[faces.splits == PUBLIC], []
     dump = tmp_path / "top.csv"
-    evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", 1, dump, shown.append)
+    evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", dump, shown.append)
     assert [line.split()[0] for line in shown[1:]] == ["fer2013", "ferplus"]
     classifier = Classifier(load_model(), labels="fer2013")
     top = classifier.classify(faces.images[..., None]).probabilities.argmax(1)
@@ -117,9 +117,9 @@ def test_the_calibration_error_is_that_of_the_shipped_calibration(tmp_path: Path
     description = json.loads((MODELS / "emotion.json").read_text())
     description["heads"]["fer2013"]["temperature"] = 5.0
     wrong.with_suffix(".json").write_text(json.dumps(description))
-    for split, unseen in ((PUBLIC, divide(faces, 1).selection), (PRIVATE, faces[faces.splits == PRIVATE])):
+    for split, unseen in ((PUBLIC, divide(faces).selection), (PRIVATE, faces[faces.splits == PRIVATE])):
         shown: list[str] = []
-        evaluate.evaluate(wrong, faces[faces.splits == split], "auto", 1, None, shown.append)
+        evaluate.evaluate(wrong, faces[faces.splits == split], "auto", None, shown.append)
         answers = published(Classifier(load_model(wrong)), unseen.images)["fer2013"]
         expected = calibration_error(unseen.labels, softmax(answers))
         assert f"  calibration_error {expected:.4f}" in shown[1]

@@ -125,6 +125,20 @@ def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recip
         fit(other, find_source(data), finished, [])
 
 
+def test_a_run_from_before_the_split_had_one_place_goes_on(
+    finished: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    """Its recipe still names the seed of the split."""
+    from training.train import fit
+
+    run = shutil.copytree(finished, tmp_path / "older")
+    with (run / "config.yaml").open("a") as config:
+        config.write("split_seed: 2013\n")
+    resumed = fit(load_recipe(recipe_file), find_source(data), run, [])
+    for before, after in zip(weights(finished), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
 def test_a_run_goes_on_with_its_own_data_and_beginning(
     finished: Path, data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
@@ -200,7 +214,7 @@ def test_a_student_learns_from_a_teacher(finished: Path, data: Path, recipe_file
 def batches_of(recipe: Recipe, data: Path, first_epoch: int = 0) -> object:
     from training.batches import Batches
 
-    return Batches(divide(load(find_source(data)), 1).training, recipe, first_epoch=first_epoch)
+    return Batches(divide(load(find_source(data))).training, recipe, first_epoch=first_epoch)
 
 
 def test_batches_of_a_later_epoch_do_not_depend_on_the_earlier_ones(data: Path, recipe_file: Path) -> None:

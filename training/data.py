@@ -121,7 +121,7 @@ def load(source: Source) -> Faces:
     return faces if source.votes is None else _join_votes(faces, source.votes)
 
 
-def divide(faces: Faces, split_seed: int) -> Division:
+def divide(faces: Faces) -> Division:
     """Clean Training and split PublicTest in two halves, stratified by label; PrivateTest is only used for cleaning.
 
     Raises InputError where Training or PublicTest is empty.
@@ -133,7 +133,7 @@ def divide(faces: Faces, split_seed: int) -> Division:
     held_back = {image.tobytes() for image in faces.images[faces.splits != TRAINING]}
     duplicate = np.array([image.tobytes() in held_back for image in training.images])
     no_face = not_a_face(training) & ~duplicate
-    first, second = halves(public.labels, split_seed)
+    first, second = halves(public.labels)
     return Division(
         training=training[~duplicate & ~no_face],
         selection=public[first],
@@ -149,7 +149,7 @@ def not_a_face(faces: Faces) -> NDArray[np.bool_]:
     return more
 
 
-def halves(labels: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def halves(labels: NDArray[np.int64], seed: int = SPLIT_SEED) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Two sorted halves of the rows, each with the same share of every label (to within one row)."""
     rng = np.random.default_rng(seed)
     by_label = np.concatenate([rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
@@ -70,8 +70,6 @@ class Recipe(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     seed: int = Field(default=1, ge=0)
-    split_seed: Literal[2013] = SPLIT_SEED
-    """Splits PublicTest into a selection and a calibration half. Only one value is right: ``data.SPLIT_SEED``."""
     network: Network
     augmentation: Augmentation
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
@@ -90,6 +88,14 @@ class Recipe(_Strict):
     """Last share of the epochs trained without mixup."""
     head_weights: dict[str, float]
     distillation: Distillation = Distillation()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_older_run(cls, raw: Any) -> Any:
+        """Recipes used to name the seed of the split, for which only one value was right."""
+        if isinstance(raw, dict) and raw.get("split_seed") == SPLIT_SEED:
+            return {key: value for key, value in raw.items() if key != "split_seed"}
+        return raw
 
 
 def find_recipe(name: str) -> Path:

@@ -41,7 +41,7 @@ def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path], begin_w
     """
     run.mkdir(parents=True, exist_ok=True)
     _same_recipe(run / "config.yaml", recipe)
-    division = divide(load(source), recipe.split_seed)
+    division = divide(load(source))
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
     state = run / "checkpoint.npz"
