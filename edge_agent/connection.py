@@ -29,9 +29,10 @@ CONNECT_S = 10.0
 """For the TCP connection and the TLS handshake."""
 JOIN_S = 1.0
 """For paho's thread to end, once its link is cut."""
-MAX_IN_FLIGHT = 10
-"""Messages without a PUBACK on the wire; paho keeps the order of those that wait. paho does not heed a broker's Receive
-Maximum (MQTT 5, section 3.2.2.3.3), so it is well below the usual ones (mosquitto: 20, AWS: 100)."""
+ON_THE_WIRE = 10
+"""Messages without a PUBACK on the wire, and so what a broken link makes us send twice at most; paho keeps the order of
+those that wait behind them. It does not heed a broker's Receive Maximum (MQTT 5, section 3.2.2.3.3), so this is well
+below the usual ones (mosquitto: 20, AWS: 100)."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,7 +72,7 @@ class Connection:
         self.ready = False
         self.ended = False
         self.problem = ""
-        self.acknowledged: list[tuple[int, str]] = []
+        self._acknowledged: list[tuple[int, str]] = []
         """(mid, refusal or "") of PUBACKs that :meth:`take_acknowledged` has not handed out."""
         self._changed = changed
         self._message = on_message
@@ -90,7 +91,7 @@ class Connection:
             **({} if self.protocol == mqtt.MQTTv5 else {"clean_session": True}),  # type: ignore[arg-type]
         )
         client.connect_timeout = CONNECT_S
-        client.max_inflight_messages_set(MAX_IN_FLIGHT)
+        client.max_inflight_messages_set(ON_THE_WIRE)
         client.will_set(will[0], will[1], qos=1, retain=True)
         authenticate(client, config.mqtt)
         client.on_connect = self._on_connect
@@ -135,7 +136,7 @@ class Connection:
     def take_acknowledged(self) -> list[tuple[int, str]]:
         """The PUBACKs that came since the last call."""
         with self._lock:
-            taken, self.acknowledged = self.acknowledged, []
+            taken, self._acknowledged = self._acknowledged, []
         return taken
 
     def fail(self, problem: str) -> None:
@@ -188,7 +189,7 @@ class Connection:
     @_guarded
     def _on_publish(self, _client: Any, _data: Any, mid: int, reason: ReasonCode, _properties: Properties) -> None:
         with self._lock:
-            self.acknowledged.append((mid, str(reason) if reason.is_failure else ""))
+            self._acknowledged.append((mid, str(reason) if reason.is_failure else ""))
         self._changed()
 
     @_guarded

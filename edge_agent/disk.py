@@ -100,15 +100,13 @@ class Disk:
     def read(self, database: Database, action: Callable[[Database], T], otherwise: T) -> T:
         """What ``action`` finds; damage is healed on the way, and what is lost reads as ``otherwise``."""
         try:
-            try:
-                return action(database)
-            except FAILURES as error:
-                log.error("%s cannot be read: %s", self._path, error)
-                if database is not self.file or not _is_damage(error) or not self._heal(error):
-                    raise
-                return action(self.file)
-        except FAILURES:
-            return otherwise
+            return action(database)
+        except FAILURES as error:
+            log.error("%s cannot be read: %s", self._path, error)
+            if database is self.file and _is_damage(error) and self._heal(error):
+                with suppress(*FAILURES):
+                    return action(self.file)
+        return otherwise
 
     def recover_if_due(self, take_over: Callable[[Database, Database], None], at_once: bool = False) -> None:
         """Try to get back to the file: ``take_over(file, memory)`` moves the windows in a transaction of the file."""

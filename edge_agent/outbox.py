@@ -23,8 +23,12 @@ log = logging.getLogger(__name__)
 
 FRESH_S = 10.0
 """Age after its close at which a window is no longer live."""
-MAX_IN_FLIGHT = 20
-"""Unacknowledged windows at a time: what a broken link makes us send twice at most."""
+HISTORY_IN_FLIGHT = 20
+"""History goes on only while fewer windows than this are unacknowledged, live ones counted with it."""
+ALL_IN_FLIGHT = 40
+"""So many unacknowledged windows leave no room for a live one either; it follows as history."""
+BURST = 20
+"""Windows of history that may go at once after a lull; from then on the rate holds."""
 ACK_S = 20.0
 """A PUBACK that takes longer means that the link or the broker is broken."""
 REFUSED_S = 60.0
@@ -98,7 +102,7 @@ class Outbox:
         """What cannot go live now is left to history, also while the broker refuses the live topic."""
         for window in self._store.pending(after=self._live_after):
             self._live_after = window.seq
-            room = now_s >= self._live_held_until_s and len(self._in_flight) < 2 * MAX_IN_FLIGHT
+            room = now_s >= self._live_held_until_s and len(self._in_flight) < ALL_IN_FLIGHT
             if room and self._is_fresh(window, now_s):
                 self._send(window, True, now_s)
 
@@ -107,13 +111,13 @@ class Outbox:
         return window.session == self._session and now_s - closed_s <= FRESH_S
 
     def _send_history(self, now_s: float) -> float:
-        self._tokens = min(MAX_IN_FLIGHT, self._tokens + (now_s - self._filled_s) * self._rate_hz)
+        self._tokens = min(BURST, self._tokens + (now_s - self._filled_s) * self._rate_hz)
         self._filled_s = now_s
         if now_s < self._history_held_until_s:
             return self._history_held_until_s - now_s
         while True:
             self._fill_backlog()
-            if not self._backlog or len(self._in_flight) >= MAX_IN_FLIGHT:
+            if not self._backlog or len(self._in_flight) >= HISTORY_IN_FLIGHT:
                 return float("inf")  # the next PUBACK or window wakes us
             if self._tokens < 1.0:
                 return (1.0 - self._tokens) / self._rate_hz

@@ -24,8 +24,6 @@ from edge_agent.rows import Run, StoredWindow, labels_of, to_row
 from edge_agent.trend import Bucket, SumRow, merge
 from edge_agent.types import WindowReport
 
-__all__ = ["Bucket", "Store", "StoreStats", "StoredWindow", "open_store"]
-
 log = logging.getLogger(__name__)
 
 MEMORY_ROWS = 10_000

@@ -12,7 +12,8 @@ from edge_agent.config import Config
 from edge_agent.errors import ConfigError
 from edge_agent.health import Health
 from edge_agent.publisher import Publisher
-from edge_agent.store import Store, StoredWindow, open_store
+from edge_agent.rows import StoredWindow
+from edge_agent.store import Store, open_store
 from tests.broker import wait_until
 from tests.windows import LABELS, make_report
 

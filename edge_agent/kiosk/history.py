@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from edge_agent.message import encode, utc_text
-from edge_agent.store import Bucket, Store
+from edge_agent.store import Store
+from edge_agent.trend import Bucket
 
 MAX_BUCKETS = 2000
 MIN_BUCKET_S = 1.0
