@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
+import socket
+import stat
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 
 import cv2
 import numpy as np
@@ -14,6 +19,7 @@ from edge_agent.config import DetectorConfig
 from edge_agent.detectors import load_detector
 from edge_agent.detectors.yunet_file import FILE_NAME, fetch_yunet, find_yunet
 from edge_agent.errors import DetectorError
+from tests.broker import wait_until
 from tests.faces import FACE_CENTRE, YUNET, astronaut_bgr, shared
 
 
@@ -97,13 +103,19 @@ def test_fetch_refuses_a_missing_file_and_a_folder_it_may_not_write(tmp_path):
         fetch_yunet(tmp_path / "file" / "below", tmp_path / "file")
 
 
-def serve(answer: bytes, status: int = 200) -> http.server.HTTPServer:
+def serve(answer: bytes, status: int = 200, pause: Callable[[], object] | None = None) -> http.server.HTTPServer:
+    """``pause`` is called in the middle of the answer."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(status)
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(answer[: len(answer) // 2])
+            if pause is not None:
+                pause()
+            with suppress(ConnectionError):
+                self.wfile.write(answer[len(answer) // 2 :])
 
         def log_message(self, *_args: object) -> None:
             pass
@@ -111,6 +123,58 @@ def serve(answer: bytes, status: int = 200) -> http.server.HTTPServer:
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     return server
+
+
+def test_a_download_that_stalls_is_not_blamed_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("edge_agent.detectors.yunet_file.TIMEOUT_S", 0.3)
+    given_up = threading.Event()
+    server = serve(bytes(100), pause=lambda: given_up.wait(30))
+    with pytest.raises(DetectorError, match=r"cannot download http://127\.0\.0\.1:.* \(.*timed out\).*--from FILE"):
+        fetch_yunet(tmp_path, None, f"http://127.0.0.1:{server.server_port}/yunet.onnx")
+    given_up.set()
+    server.shutdown()
+    server.server_close()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"not HTTP\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx"]
+)
+def test_a_server_that_hangs_up_or_speaks_another_language_is_not_blamed_on_the_disk(tmp_path, answer):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def hang_up() -> None:
+            with listener.accept()[0] as connection:
+                connection.recv(10_000)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        with pytest.raises(DetectorError, match=r"cannot download http.*--from FILE"):
+            fetch_yunet(tmp_path, None, f"http://127.0.0.1:{listener.getsockname()[1]}/yunet.onnx")
+        thread.join()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_file_changes_its_mode_that_somebody_puts_in_place_of_the_download(tmp_path, monkeypatch):
+    """As root it goes into a folder of the service's user, who could lead it to any file of the machine."""
+    content = b"the detector" * 1000
+    monkeypatch.setattr("edge_agent.detectors.yunet_file.SHA256", hashlib.sha256(content).hexdigest())
+    secret = tmp_path / "secret"
+    secret.write_bytes(content)
+    secret.chmod(0o600)
+    folder = tmp_path / "folder"
+
+    def swap() -> None:
+        part = wait_until(lambda: next(folder.glob(".fetch-*"), None))
+        part.unlink()
+        part.symlink_to(secret)
+
+    server = serve(content, pause=swap)
+    fetch_yunet(folder, None, f"http://127.0.0.1:{server.server_port}/yunet.onnx")
+    server.shutdown()
+    server.server_close()
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import tempfile
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -56,8 +56,8 @@ def how_to_get_yunet() -> str:
     return f"get it with: {FETCH_FOR_SERVICE}"
 
 
-def verify(path: Path, name: str | None = None) -> None:
-    """Check that ``path`` (called ``name`` in messages) is the official file.
+def verify(path: Path) -> None:
+    """Check that ``path`` is the official file.
 
     Raises:
         DetectorError: it cannot be read, or its SHA-256 is another.
@@ -66,9 +66,13 @@ def verify(path: Path, name: str | None = None) -> None:
         found = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise DetectorError(f"{path}: cannot read the detector: {error.strerror}") from error
+    _compare(found, str(path))
+
+
+def _compare(found: str, name: str) -> None:
     if found != SHA256:
         raise DetectorError(
-            f"{name or path}: not the official YuNet file (SHA-256 {found[:12]}..., expected {SHA256[:12]}...); "
+            f"{name}: not the official YuNet file (SHA-256 {found[:12]}..., expected {SHA256[:12]}...); "
             f"fetch it again with: {FETCH}"
         )
 
@@ -80,16 +84,12 @@ def fetch_yunet(target_dir: Path | None, source: Path | None, url: str = URL) ->
         DetectorError: no network, no right to write, or a wrong hash; nothing is left behind.
     """
     target = (target_dir or _writable_dir()) / FILE_NAME
+    chunks, name = (_downloaded(url), url) if source is None else (_copied(source), str(source))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".fetch-", delete=False) as part:
-            _fill(part, source, url)
+            _fill(part, chunks, name)
         Path(part.name).replace(target)
-    except urllib.error.URLError as error:
-        raise DetectorError(
-            f"cannot download {url} ({error.reason}); on a machine with internet fetch that address, then: "
-            f"{FETCH} --from FILE"
-        ) from error
     except OSError as error:
         raise DetectorError(
             f"cannot put the detector at {target}: {error}; choose another folder with --to DIR"
@@ -97,18 +97,23 @@ def fetch_yunet(target_dir: Path | None, source: Path | None, url: str = URL) ->
     return target
 
 
-def _fill(part: IO[bytes], source: Path | None, url: str) -> None:
-    """Write the verified bytes to ``part``, or remove it."""
-    path = Path(part.name)
+def _fill(part: IO[bytes], chunks: Iterable[bytes], name: str) -> None:
+    """Write the bytes to ``part`` and verify them, or remove it.
+
+    The folder may belong to another user than the one who runs this, root say: what was opened is looked at and
+    changed, never what the file's name leads to by now.
+    """
+    digest = hashlib.sha256()
     try:
-        with _open(source, url) as (stream, size):
-            _copy(stream, part, size)
+        for chunk in chunks:
+            part.write(chunk)
+            digest.update(chunk)
+        _compare(digest.hexdigest(), name)
         part.flush()
+        os.fchmod(part.fileno(), 0o644)
         os.fsync(part.fileno())
-        verify(path, str(source or url))
-        path.chmod(0o644)
     except BaseException:
-        path.unlink()
+        Path(part.name).unlink(missing_ok=True)
         raise
 
 
@@ -116,24 +121,35 @@ def _writable_dir() -> Path:
     return STATE_DIR if os.access(STATE_DIR, os.W_OK) else user_dir()
 
 
-@contextmanager
-def _open(source: Path | None, url: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """The bytes and how many there will be."""
-    if source is not None:
-        if not source.is_file():
-            raise DetectorError(f"{source}: no such file; --from names the downloaded {FILE_NAME}")
+def _downloaded(url: str) -> Iterator[bytes]:
+    """The content of the address. What goes wrong here is the network's fault, and none of the disk's."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 (the scheme is ours)
+            length = response.headers.get("Content-Length")
+            yield from _read(response, int(length) if length else None)
+    except (OSError, http.client.HTTPException) as error:
+        reason = " ".join(str(error.reason if isinstance(error, urllib.error.URLError) else error).split())
+        raise DetectorError(
+            f"cannot download {url} ({reason}); on a machine with internet fetch that address, then: "
+            f"{FETCH} --from FILE"
+        ) from error
+
+
+def _copied(source: Path) -> Iterator[bytes]:
+    if not source.is_file():
+        raise DetectorError(f"{source}: no such file; --from names the downloaded {FILE_NAME}")
+    try:
         with source.open("rb") as stream:
-            yield stream, source.stat().st_size
-        return
-    with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 (the scheme is ours)
-        length = response.headers.get("Content-Length")
-        yield response, int(length) if length else None
+            yield from _read(stream, source.stat().st_size)
+    except OSError as error:
+        raise DetectorError(f"{source}: cannot read the file that --from names: {error.strerror}") from error
 
 
-def _copy(stream: IO[bytes], part: IO[bytes], size: int | None) -> None:
+def _read(stream: IO[bytes], size: int | None) -> Iterator[bytes]:
+    """The stream's bytes, and a bar of how many of ``size`` there were."""
     from tqdm import tqdm
 
     with tqdm(total=size, unit="B", unit_scale=True, desc=FILE_NAME, disable=None) as bar:
         while chunk := stream.read(CHUNK):
-            part.write(chunk)
+            yield chunk
             bar.update(len(chunk))
