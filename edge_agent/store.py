@@ -8,6 +8,8 @@ own; what is not settled yet is sent again after a power cut, and consumers drop
 from __future__ import annotations
 
 import functools
+import heapq
+import itertools
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -123,10 +125,9 @@ class Store:
         """Windows that started from ``start`` up to, not including, ``end``, in the order of their starts."""
         low, after = 0 if start is None else epoch_ms(start), -1
         high = 1 << 62 if end is None else epoch_ms(end)
-        condition = "(start_ms, seq) > (?, ?) AND start_ms < ? ORDER BY start_ms, seq"
-        while chunk := self._read(condition, (low, after, high), CHUNK):
+        while chunk := self._next_by_start(low, after, high):
             yield from chunk
-            low, after = epoch_ms(chunk[-1].report.window_start), chunk[-1].seq
+            low, after = _start_and_number(chunk[-1])
 
     def buckets(self, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
         """The time from ``start`` to ``end`` in steps of ``bucket_s``; buckets without any window are left out."""
@@ -312,6 +313,13 @@ class Store:
                     found += self._read_from(database, where, values, left)
         return found
 
+    def _next_by_start(self, low_ms: int, after: int, high_ms: int) -> list[StoredWindow]:
+        """A chunk of the file and one of memory, merged: those of memory began earlier where the clock fell back."""
+        condition = "(start_ms, seq) > (?, ?) AND start_ms < ? ORDER BY start_ms, seq"
+        with self._lock:
+            chunks = [self._read_from(d, condition, (low_ms, after, high_ms), CHUNK) for d in self._disk.databases]
+        return list(itertools.islice(heapq.merge(*chunks, key=_start_and_number), CHUNK))
+
     def _read_from(self, database: Database, where: str, values: tuple[int, ...], limit: int) -> list[StoredWindow]:
         nothing: list[StoredWindow] = []
         while True:
@@ -324,3 +332,7 @@ class Store:
                 except FAILURES:
                     return nothing
                 self._ledger.drop("damage", damage.numbers)
+
+
+def _start_and_number(stored: StoredWindow) -> tuple[int, int]:
+    return epoch_ms(stored.report.window_start), stored.seq

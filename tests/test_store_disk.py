@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -179,8 +179,7 @@ def test_a_file_that_is_replaced_while_windows_are_in_memory_costs_none(small_di
         pass
     with opened(config_for(small_disk), clock=clock) as store:
         store.append(make_report(1))
-        ballast = small_disk / "ballast"
-        subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+        ballast = fill(small_disk)
         while not store.in_memory:
             last = store.append(make_report(2)).seq
         ballast.unlink()
@@ -326,12 +325,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+def fill(folder: Path) -> Path:
+    """The file that leaves no room on the disk."""
+    ballast = folder / "ballast"
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+    return ballast
+
+
 def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> None:
     clock = SteppedClock()
     with opened(config_for(small_disk), clock=clock) as store:
         before = [store.append(make_report(n % 5)).seq for n in range(50)]
-        ballast = small_disk / "ballast"
-        subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+        ballast = fill(small_disk)
         full = [store.append(make_report(n % 5)).seq for n in range(100)]
         assert store.in_memory
         assert "full" in store.reason or "disk I/O" in store.reason
@@ -348,6 +353,20 @@ def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> Non
         assert [s.seq for s in store.history()] == [*before, *full, last]
     with opened(config_for(small_disk), "s2") as store:
         assert numbers(store) == [*before[10:], *full[-21:], last]
+
+
+def test_history_is_whole_and_in_order_while_memory_holds_windows_of_a_clock_that_fell_back(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "CHUNK", 20)
+    noon = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+    with opened(config_for(small_disk)) as store:
+        ahead = [store.append(make_report(n % 5, noon + timedelta(seconds=10 * n))) for n in range(50)]
+        fill(small_disk)
+        behind = [store.append(make_report(n % 5, noon + timedelta(seconds=5 * n - 100))) for n in range(100)]
+        assert store.in_memory
+        expected = sorted(ahead + behind, key=lambda stored: (stored.report.window_start, stored.seq))
+        assert [s.seq for s in store.history()] == [s.seq for s in expected]
 
 
 def test_a_disk_that_turns_read_only_means_memory_and_is_recovered_from(small_disk: Path) -> None:
