@@ -44,15 +44,19 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str = "") -> Any:
-    """Poll until ``condition()`` is true and return its value, else fail the test saying what was awaited."""
+def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str | Callable[[], str] = "") -> Any:
+    """Poll until ``condition()`` is true and return its value, else fail the test saying what was awaited.
+
+    ``what`` is a function where it tells of a state: what counts is the one after the wait.
+    """
     end = time.monotonic() + timeout_s
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
-            pytest.fail(f"not within {timeout_s:g} s: {what or condition}")
+            awaited = what() if callable(what) else what
+            pytest.fail(f"not within {timeout_s:g} s: {awaited or condition}")
         time.sleep(0.02)
 
 
@@ -78,7 +82,7 @@ class Broker:
             self._process = subprocess.Popen(
                 [mosquitto_path() or "mosquitto", "-v", "-c", str(config)], stdout=log, stderr=log
             )
-        wait_until(self._is_ready, READY_S, f"mosquitto on port {self.port}: {self.log()[-500:]}")
+        wait_until(self._is_ready, READY_S, lambda: f"mosquitto on port {self.port}: {self.log()[-500:]}")
         return self
 
     def stop(self, kill: bool = False) -> None:
@@ -170,6 +174,6 @@ class Subscriber:
         wait_until(
             lambda: len(self.of(topic_end)) >= count,
             timeout_s,
-            f"{count} messages on ...{topic_end}; there are {len(self.of(topic_end))}",
+            lambda: f"{count} messages on ...{topic_end}; there are {len(self.of(topic_end))}",
         )
         return self.of(topic_end)

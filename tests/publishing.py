@@ -76,13 +76,13 @@ class Rig:
         return stored
 
     def wait_connected(self, timeout_s: float = 20.0) -> None:
-        wait_until(lambda: self.publisher.connected, timeout_s, f"a connection: {self.publisher.problem}")
+        wait_until(lambda: self.publisher.connected, timeout_s, lambda: f"a connection: {self.publisher.problem}")
 
     def wait_delivered(self, timeout_s: float = 30.0) -> None:
         wait_until(
             lambda: self.store.stats().pending == 0,
             timeout_s,
-            f"every PUBACK; {self.store.stats().pending} are missing: {self.publisher.problem}",
+            lambda: f"every PUBACK; {self.store.stats().pending} are missing: {self.publisher.problem}",
         )
 
 

@@ -202,7 +202,7 @@ def test_the_agent_serves_metrics_without_broker_and_page(tmp_path: Path) -> Non
     port = free_port()
     config = configure(tmp_path, metrics={"enabled": True, "port": port}, mqtt={"enabled": False})
     with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
-        read = wait_until(lambda: _windows_read(port), 30, f"a window in the metrics; {agent.log}")
+        read = wait_until(lambda: _windows_read(port), 30, lambda: f"a window in the metrics; {agent.log}")
         assert agent.stop() == 0
     assert read["countenance_frames_captured_total", ""] > 0
     assert {stage for name, stage in read if name == "countenance_stage_seconds_count"} >= {"detect", "window"}

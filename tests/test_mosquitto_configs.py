@@ -144,7 +144,7 @@ def test_a_slow_subscriber_with_a_lasting_session_gets_every_window(
                 device.publish("countenance/hall/emotions", str(number), qos=1)
             wait_until(lambda: len(acknowledged) == count, 60, "every PUBACK")
             go_on.set()
-            wait_until(lambda: len(seen) >= count, 60, f"every window; {len(seen)} came")
+            wait_until(lambda: len(seen) >= count, 60, lambda: f"every window; {len(seen)} came")
             assert seen == [str(number).encode() for number in range(count)]
         finally:
             go_on.set()
