@@ -88,7 +88,7 @@ def test_replay_keeps_the_pace(picture):
     started = time.monotonic()
     for _ in range(10):
         camera.read()
-    assert 0.15 < time.monotonic() - started < 0.6
+    assert 0.15 < time.monotonic() - started < 2.0  # 0.2 s, and a busy machine
 
 
 def test_replay_refuses_what_it_cannot_read(tmp_path, film):
