@@ -18,6 +18,7 @@ import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.config import Config, MqttConfig, TlsConfig
 from edge_agent.errors import BrokerError
@@ -124,9 +125,15 @@ class Connection:
         """Whether paho's thread runs; one that died without a word is noticed here."""
         return self._thread is not None and self._thread.is_alive()
 
-    def subscribe(self, filters: list[str]) -> None:
-        """Ask for messages, QoS 1."""
-        if filters:
+    def subscribe(self, filters: list[str], as_published: bool = False) -> None:
+        """Ask for messages, QoS 1; with ``as_published`` live ones have the retain flag of their sender, too.
+
+        (Retain As Published, MQTT 5, section 3.8.3.1; with 3.1.1 only what the broker had kept has it.)
+        """
+        if self.protocol == mqtt.MQTTv5:
+            options = SubscribeOptions(qos=1, retainAsPublished=as_published)
+            self._client.subscribe([(each, options) for each in filters])
+        else:
             self._client.subscribe([(each, 1) for each in filters])
 
     def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> int:

@@ -103,10 +103,11 @@ class Conversation:
     def _greet(self) -> None:
         """Subscriptions first and ``online`` last: whoever sees it can rely on all the rest."""
         speaker = self._speaker
-        filters = [self._topics.status, self._topics.commands]
+        filters = [self._topics.status]
         if speaker.config.mqtt.discovery:
             filters.append(self._topics.home_assistant_status)
         self._connection.subscribe(filters)
+        self._connection.subscribe([self._topics.commands], as_published=True)
         self._send_info()
         self._announce()
         self._send_status("online")
@@ -184,6 +185,8 @@ class Conversation:
             self._due.setdefault("status", max(time.monotonic(), self._status_sent_s + CORRECTION_S))
 
     def _obey(self, message: mqtt.MQTTMessage) -> None:
+        if message.retain and not message.payload:
+            return  # somebody deletes a retained command, and asks for nothing
         name = message.topic.rsplit("/", 1)[-1]
         response = self._speaker.commands.answer(name, bytes(message.payload), message.retain)
         self._tell(self._topics.response, encode(response))

@@ -147,6 +147,22 @@ def test_a_retained_command_is_refused_at_every_connect(broker: Broker, tmp_path
     assert rig.controls.calls == []
 
 
+def test_a_retained_command_is_refused_as_it_comes_and_deleting_it_asks_for_nothing(
+    broker: Broker, tmp_path: Path
+) -> None:
+    """To a subscription that stands a broker forwards both without the flag, unless it is asked not to."""
+    with (
+        Subscriber(broker.port, "countenance/hall/#") as subscriber,
+        publishing(make_config(tmp_path, broker.port)) as rig,
+    ):
+        rig.wait_connected()
+        answer = ask(subscriber, "pause", {"on": False}, retain=True)
+        assert (answer["status"], "retain" in str(answer["error"])) == ("error", True)
+        subscriber.client.publish("countenance/hall/command/pause", b"", qos=1, retain=True)
+        assert ask(subscriber, "identify", {"transaction": "next"})["transaction"] == "next"
+    assert rig.controls.calls == ["identify"]
+
+
 def test_a_flood_of_commands_is_bounded_and_windows_still_arrive(broker: Broker, tmp_path: Path) -> None:
     with (
         Subscriber(broker.port, "countenance/hall/emotions") as subscriber,
