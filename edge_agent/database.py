@@ -92,6 +92,7 @@ class Database:
         address = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
         self._sql = sqlite3.connect(address, timeout=5.0, isolation_level=None, check_same_thread=False, uri=True)
         self._runs: dict[int, Run] = {}
+        self._doubtful = 0
         self.rows = 0
         """Windows in here."""
         try:
@@ -251,11 +252,22 @@ class Database:
             "monotonic_s": now_monotonic_s - age_s,
             "start_ms": now_ms - round(age_s * 1000),
             "now_ms": now_ms,
+            "doubtful": self._pass_doubtful(boot_id),
         }
-        young = self._first(f"WHERE NOT {_IS_OLD} ORDER BY seq LIMIT 1", values)
+        young = self._first(f"WHERE seq > :doubtful AND NOT {_IS_OLD} ORDER BY seq LIMIT 1", values)
         values["below"] = 1 << 62 if young is None else young
-        old = self._first(f"WHERE {_IS_OLD} AND seq < :below ORDER BY seq DESC LIMIT 1", values)
+        old = self._first(f"WHERE seq > :doubtful AND {_IS_OLD} AND seq < :below ORDER BY seq DESC LIMIT 1", values)
         return [] if old is None else self.oldest(limit, up_to=old)
+
+    def _pass_doubtful(self, boot_id: str) -> int:
+        """Up to which number no age will ever be known: kept, since weeks of such windows take long to walk."""
+        first = self._first(
+            "WHERE seq > :doubtful AND (clock_synced OR run IN (SELECT id FROM runs WHERE boot_id = :boot)) "
+            "ORDER BY seq LIMIT 1",
+            {"doubtful": self._doubtful, "boot": boot_id},
+        )
+        self._doubtful = self.bounds()[1] if first is None else first - 1
+        return self._doubtful
 
     def _first(self, condition: str, values: Mapping[str, Any]) -> int | None:
         row = self._sql.execute(f"SELECT seq FROM windows {condition}", values).fetchone()  # noqa: S608 (constants only)

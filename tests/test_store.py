@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
+from edge_agent.clock import epoch_ms
+from edge_agent.database import Database
+from edge_agent.rows import Run, to_row
 from tests.clocks import SteppedClock
 from tests.stores import config_for, numbers, opened
-from tests.windows import make_report
+from tests.windows import LABELS, make_report
 
 
 @pytest.mark.parametrize("people", [5, 0, None], ids=["people", "nobody", "suppressed"])
@@ -225,6 +230,27 @@ def test_a_doubtful_window_goes_with_the_first_old_one_after_it(tmp_path: Path) 
         clock.forward_s = 2 * 86400
         store.append(make_report(3, age_s=-clock.forward_s))
         assert numbers(store) == [3]
+
+
+def test_windows_whose_age_is_never_known_are_walked_once_and_not_with_every_window(tmp_path: Path) -> None:
+    report, clock = make_report(1), SteppedClock(synced=True, boot="boot-2")
+    with closing(Database(tmp_path / "w.sqlite")) as file, file.transaction():
+        run = file.run_id(Run("s1", "boot-1", "m1", ()))
+        for seq in range(1, 20_001):
+            file.insert(to_row(seq, run, (), replace(report, shares=None, rolling=None), clock_synced=False))
+    with closing(Database(tmp_path / "w.sqlite")) as file:
+
+        def look() -> tuple[float, list[int]]:
+            begin_s = time.perf_counter()
+            found = file.older_than(86_400, epoch_ms(clock.wall()), clock.monotonic_s(), clock.boot, 10)
+            return time.perf_counter() - begin_s, found
+
+        first_s, found = look()
+        assert found == []
+        file.insert(to_row(20_001, file.run_id(Run("s2", "boot-2", "m1", LABELS)), LABELS, report, clock_synced=True))
+        assert min(look()[0] for _ in range(10)) < first_s / 5
+        clock.forward_s = 2 * 86400
+        assert look()[1] == list(range(1, 11)), "they go with the first old one after them"
 
 
 # -- clocks ----------------------------------------------------------------------------------------------------------
