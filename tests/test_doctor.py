@@ -1,5 +1,6 @@
 """Each check is made to find the trouble it is there for; cameras are replays, the broker is a real mosquitto."""
 
+import importlib.util
 import json
 import pwd
 import shutil
@@ -19,7 +20,7 @@ from edge_agent import doctor
 from edge_agent.cli import main
 from edge_agent.config import Config
 from edge_agent.doctor import broker as broker_checks
-from edge_agent.doctor import camera, machine, packages
+from edge_agent.doctor import camera, machine, packages, service
 from edge_agent.doctor.check import Check, Status, failed, ok, warning
 from edge_agent.errors import CameraError
 from edge_agent.machine import decode_throttled
@@ -140,6 +141,22 @@ def test_a_camera_that_is_not_there_fails_with_its_own_words() -> None:
     assert "ls /dev/v4l/by-id" in checks[0].fix
 
 
+@pytest.mark.parametrize(("state", "status"), [("active", "warning"), ("reloading", "warning"), ("inactive", "failed")])
+def test_a_camera_that_the_service_holds_is_not_a_fault(
+    state: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    play_systemctl(tmp_path, state, monkeypatch)
+    checks = list(doctor.run(config_of(camera={"source": "/dev/video-none"}), [("camera", camera.examine)]))
+    assert statuses(checks) == {"camera": status}
+    assert ("systemctl stop countenance.service" in checks[0].fix) is (status == "warning")
+
+
+def test_without_systemd_the_service_is_not_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not service.is_running()
+    assert service.groups() == set()
+
+
 # -- the broker ---------------------------------------------------------------------------------------------------
 
 
@@ -249,7 +266,7 @@ def test_room_for_the_store_is_judged(tmp_path: Path) -> None:
 
 def test_a_folder_that_may_not_be_written_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The service's user is played by ``nobody``, who owns no folder."""
-    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    monkeypatch.setattr(service, "ACCOUNT", "nobody")
     if machine._account() is None:
         pytest.skip("needs root, to become another user")
     checks = list(machine.examine_permissions(config_of(store={"path": "/root/windows.sqlite"})))
@@ -260,7 +277,7 @@ def test_a_folder_that_may_not_be_written_is_named(monkeypatch: pytest.MonkeyPat
 
 def test_a_folder_that_is_not_there_is_named_and_no_other_is_given_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """``chown`` of the nearest folder that exists would give /var/lib, say, to the service."""
-    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    monkeypatch.setattr(service, "ACCOUNT", "nobody")
     if machine._account() is None:
         pytest.skip("needs root, to become another user")
     check = next(iter(machine.examine_permissions(config_of(store={"path": "/root/no/such/windows.sqlite"}))))
@@ -270,7 +287,7 @@ def test_a_folder_that_is_not_there_is_named_and_no_other_is_given_away(monkeypa
 
 def test_nobody_is_told_to_take_its_folder_from_the_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without sudo it is the caller who is asked, and whose rights do not matter."""
-    monkeypatch.setattr(machine, "ACCOUNT", pwd.getpwuid(tmp_path.stat().st_uid).pw_name)
+    monkeypatch.setattr(service, "ACCOUNT", pwd.getpwuid(tmp_path.stat().st_uid).pw_name)
     monkeypatch.setattr(machine, "_account", lambda: None)
     monkeypatch.setattr(machine, "_may", lambda *_: False)
     check = next(iter(machine.examine_permissions(config_of(store={"path": str(tmp_path / "windows.sqlite")}))))
@@ -278,18 +295,22 @@ def test_nobody_is_told_to_take_its_folder_from_the_service(tmp_path: Path, monk
     assert check.fix.startswith("run this with sudo")
 
 
+def play_systemctl(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    systemctl = folder / "systemctl"
+    systemctl.write_text(f"#!/bin/sh\necho {answer}\n")
+    systemctl.chmod(0o755)
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+
+
 @pytest.mark.parametrize(("given", "may"), [("", False), ("audio video", True)])
 def test_the_groups_that_the_unit_gives_count(
     given: str, may: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Cameras belong to the group video, which the service has from its unit and not from /etc/group."""
-    monkeypatch.setattr(machine, "ACCOUNT", "nobody")
+    monkeypatch.setattr(service, "ACCOUNT", "nobody")
     if machine._account() is None:
         pytest.skip("needs root, to become another user")
-    systemctl = tmp_path / "systemctl"
-    systemctl.write_text(f"#!/bin/sh\necho {given}\n")
-    systemctl.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    play_systemctl(tmp_path, given, monkeypatch)
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to other users
         Path(folder).chmod(0o755)
         node = Path(folder) / "video0"
@@ -310,7 +331,7 @@ def test_no_camera_of_this_machine_is_asked_for_a_network_camera(monkeypatch: py
 
 
 def test_a_folder_of_ones_own_may_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "ACCOUNT", "no-such-user")
+    monkeypatch.setattr(service, "ACCOUNT", "no-such-user")
     config = config_of(store={"path": str(tmp_path / "w.sqlite")}, camera={"backend": "replay"})
     assert statuses(list(machine.examine_permissions(config))) == {"permissions": "ok"}
 
@@ -385,6 +406,15 @@ def test_a_missing_picamera2_is_named_with_its_apt_command() -> None:
     (check,) = packages.examine(config_of(camera={"backend": "picamera2"}))
     assert check.status is Status.FAILED
     assert "apt install python3-picamera2" in check.fix
+
+
+def test_what_the_page_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without python-multipart the page answers, and fails at the first form: nothing else would tell."""
+    present = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if "multipart" in name else present(name))
+    (check,) = packages.examine(config_of(kiosk={"enabled": True}))
+    assert (check.status, check.detail) == (Status.WARNING, "the page needs python-multipart")
+    assert all(check.status is Status.OK for check in packages.examine(config_of(kiosk={"enabled": False})))
 
 
 @pytest.mark.parametrize(("kind", "installed", "hidden"), [("egg", "1.24.2", False), ("dist", "1.26.4", True)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from edge_agent.cameras import Image, open_camera
 from edge_agent.capture import orient
 from edge_agent.config import CameraConfig, Config
+from edge_agent.doctor import service
 from edge_agent.doctor.check import Check, failed, ok, warning
 from edge_agent.errors import CameraError
 
@@ -24,7 +24,6 @@ DARK, BRIGHT = 40.0, 215.0
 """Mean grey level, 0 to 255, beyond which faces lose their shading."""
 FLAT = 4.0
 """Standard deviation of grey levels below which there is no picture: a lens cap, a cable."""
-SERVICE = "countenance.service"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +42,10 @@ def examine(config: Config) -> Iterable[Check]:
     try:
         sample = _look(config.camera)
     except CameraError:
-        if not _service_runs():
+        if not service.is_running():
             raise
-        yield warning(
-            "camera", f"{shown}: in use by {SERVICE}, so not looked at", f"to test it: sudo systemctl stop {SERVICE}"
-        )
+        fix = f"to test it: sudo systemctl stop {service.UNIT}"
+        yield warning("camera", f"{shown}: in use by {service.UNIT}, so not looked at", fix)
         return
     if sample is None:
         yield failed("camera", f"{shown}: it opened but gave no frame", "look at camera.source")
@@ -108,11 +106,3 @@ def exposure(image: Image) -> Check:
     if mean > BRIGHT:
         return warning("exposure", f"{detail}: washed out", "turn the camera away from windows and lamps")
     return ok("exposure", detail)
-
-
-def _service_runs() -> bool:
-    try:
-        done = subprocess.run(["systemctl", "is-active", "--quiet", SERVICE], capture_output=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return False
-    return done.returncode == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import os
 import pwd
 import shutil
@@ -12,15 +11,13 @@ from pathlib import Path
 
 from edge_agent.clock import kernel_clock_synchronised
 from edge_agent.config import Config
+from edge_agent.doctor import service
 from edge_agent.doctor.check import Check, failed, ok, warning
 from edge_agent.machine import temperature_c, throttling
 from edge_agent.rights import is_barred
 
-ACCOUNT = "countenance"
-"""The user that the service runs as."""
 LITTLE_MB = 100
 """Below this much free space next to nothing can be stored."""
-UNIT = "countenance.service"
 CAMERA_GROUP = "video"
 HOT_C = 80.0
 """A Raspberry Pi begins to slow down here."""
@@ -64,7 +61,7 @@ def _state_folder(account: str | None, shown: str, folder: Path) -> Check:
         return ok("permissions", f"{shown} may write {folder}")
     if account is None and _is_the_services(there):
         fix = "run this with sudo: then that user is asked"  # chown would take the folder from the service
-        return warning("permissions", f"{folder} belongs to {ACCOUNT}, and {shown} may not write it", fix)
+        return warning("permissions", f"{folder} belongs to {service.ACCOUNT}, and {shown} may not write it", fix)
     if there == folder:
         fix = f"sudo chown {owner} {folder}, or set store.path"
         return failed("permissions", f"{shown} may not write {folder}", fix)
@@ -116,7 +113,7 @@ def _account() -> str | None:
     if os.geteuid() != 0:
         return None
     try:
-        return pwd.getpwnam(ACCOUNT).pw_name
+        return pwd.getpwnam(service.ACCOUNT).pw_name
     except KeyError:
         return None
 
@@ -126,26 +123,16 @@ def _may(account: str | None, right: str, path: Path) -> bool:
     if account is None:
         return os.access(path, os.W_OK if right == "-w" else os.R_OK)
     gid = pwd.getpwnam(account).pw_gid
-    groups = {*os.getgrouplist(account, gid), *_groups_of_the_unit()}
+    groups = {*os.getgrouplist(account, gid), *service.groups()}
     done = subprocess.run(["test", right, str(path)], user=account, group=gid, extra_groups=sorted(groups))
     return done.returncode == 0
 
 
 def _is_the_services(folder: Path) -> bool:
     try:
-        return folder.stat().st_uid == pwd.getpwnam(ACCOUNT).pw_uid
+        return folder.stat().st_uid == pwd.getpwnam(service.ACCOUNT).pw_uid
     except KeyError:
         return False
-
-
-def _groups_of_the_unit() -> Iterable[int]:
-    """What the unit and its drop-ins give the account beside its own groups; nothing where there is no systemd."""
-    try:
-        ask = ["systemctl", "show", "-p", "SupplementaryGroups", "--value", UNIT]
-        names = subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout.split()
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [group.gr_gid for group in grp.getgrall() if group.gr_name in names]
 
 
 def _is_read_only(folder: Path) -> bool:

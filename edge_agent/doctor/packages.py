@@ -17,6 +17,10 @@ OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "o
 APT_PACKAGES = Path("/usr/lib/python3/dist-packages")
 
 OPENCV_KEPT = "opencv-python-headless"
+
+KIOSK = {"starlette": "starlette", "uvicorn": "uvicorn", "python_multipart": "python-multipart"}
+"""Modules of the extra ``kiosk`` and the packages that have them."""
+
 VersionOf = Callable[[str], str | None]
 """Package name to its version, None when it is not installed."""
 
@@ -79,6 +83,6 @@ def _picamera2(config: Config, version_of: VersionOf) -> Iterator[Check]:
 
 
 def _kiosk(config: Config) -> Iterator[Check]:
-    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    missing = [package for module, package in KIOSK.items() if importlib.util.find_spec(module) is None]
     if config.kiosk.enabled and missing:
         yield warning("packages", f"the page needs {' and '.join(missing)}", "pip install 'countenance[kiosk]'")

@@ -1,0 +1,31 @@
+"""What systemd says of the service, if there is any; the doctor also runs where neither is installed."""
+
+from __future__ import annotations
+
+import grp
+import subprocess
+
+UNIT = "countenance.service"
+ACCOUNT = "countenance"
+"""The user that the service runs as."""
+_ANSWER_S = 10.0
+
+
+def is_running() -> bool:
+    """Whether the service is up."""
+    return _systemctl("is-active", UNIT).strip() in {"active", "reloading"}
+
+
+def groups() -> set[int]:
+    """What the unit and its drop-ins give the account beside its own groups, as group ids."""
+    names = _systemctl("show", "-p", "SupplementaryGroups", "--value", UNIT).split()
+    return {group.gr_gid for group in grp.getgrall() if group.gr_name in names}
+
+
+def _systemctl(*arguments: str) -> str:
+    """Its answer; nothing where there is no systemd."""
+    try:
+        command = ["systemctl", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
