@@ -9,6 +9,7 @@ import cv2
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.broker import wait_until
 from tests.kiosk_browser import Open, has_state, write_picture
 from tests.kiosk_stage import LABELS, Stage
 
@@ -64,6 +65,55 @@ def test_a_picture_can_be_taken_with_the_browser_s_camera(opened: Open):
     page.get_by_role("button", name="Take the picture").click()
     expect(page.locator("#found")).to_have_text("No face was found in this picture.", timeout=60_000)
     expect(page.locator("#booth")).to_be_hidden()
+
+
+WATCH_CAMERAS = """() => {
+  const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  window.tracks = [];
+  window.allow = Promise.resolve();
+  navigator.mediaDevices.getUserMedia = async (wishes) => {
+    await window.allow;
+    const stream = await open(wishes);
+    window.tracks.push(...stream.getTracks());
+    return stream;
+  };
+}"""
+TRACKS = "window.tracks.map((track) => track.readyState)"
+
+
+def test_no_camera_goes_on_however_often_it_was_asked_for(opened: Open):
+    page = opened("/predict")
+    page.evaluate(WATCH_CAMERAS)
+    page.evaluate("for (let n = 0; n < 2; n++) document.getElementById('camera').click()")
+    expect(page.locator("#booth")).to_be_visible()
+    assert "live" in page.evaluate(TRACKS)
+    expect(page.locator("#camera")).to_be_disabled()
+    page.get_by_role("button", name="Cancel").click()
+    assert set(page.evaluate(TRACKS)) == {"ended"}
+    expect(page.locator("#camera")).to_be_focused()
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.locator("#booth")).to_be_visible()
+
+
+def test_a_camera_that_is_allowed_once_the_page_was_left_is_ended_at_once(opened: Open):
+    page = opened("/predict")
+    page.evaluate(WATCH_CAMERAS)
+    page.evaluate("() => { window.allow = new Promise((resolve) => { window.answer = resolve; }); }")
+    page.get_by_role("button", name="Use the camera").click()
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    page.evaluate("window.answer()")
+    wait_until(lambda: page.evaluate(TRACKS) == ["ended"], 5, "the camera to be opened and ended")
+    expect(page.locator("#booth")).to_be_hidden()
+    expect(page.locator("#error")).to_be_empty()
+
+
+def test_a_camera_that_cannot_be_shown_is_ended_and_explained(opened: Open):
+    page = opened("/predict")
+    page.evaluate(WATCH_CAMERAS)
+    page.evaluate("() => { HTMLVideoElement.prototype.play = () => Promise.reject(new DOMException()); }")
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.locator("#error")).not_to_be_empty()
+    assert page.evaluate(TRACKS) == ["ended"]
 
 
 def test_bad_files_are_explained_in_the_page_s_language(opened: Open, tmp_path: Path):
@@ -165,6 +215,42 @@ def test_no_time_runs_out_while_a_picture_is_read(opened: Open, tmp_path: Path):
     expect(page.locator("#leaving")).to_be_empty()
     held[0].continue_()
     expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+    page.clock.fast_forward(61_000)
+    page.wait_for_url("**/")
+
+
+def test_a_late_answer_about_an_earlier_picture_is_not_shown(opened: Open, tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "two.png"), cv2.hconcat([cv2.imread(str(write_picture(tmp_path)))] * 2))
+    page = opened_with_clock(opened, "/predict")
+    held: list[Any] = []
+    page.route("**/api/predict", lambda route: held.append(route))
+    for number, name in enumerate(("her.jpg", "two.png"), 1):
+        page.set_input_files("#picture", tmp_path / name)
+        while len(held) < number:
+            page.wait_for_timeout(50)
+    held[1].continue_()
+    expect(page.locator("#found")).to_have_text("Faces found: 2", timeout=60_000)
+    with page.expect_response("**/api/predict"):
+        held[0].continue_()
+    page.evaluate("fetch('/healthz')")
+    expect(page.locator("#found")).to_have_text("Faces found: 2")
+    expect(page.locator(".picture")).to_have_count(1)
+    page.clock.fast_forward(61_000)
+    page.wait_for_url("**/")
+
+
+def test_an_answer_after_the_page_was_left_brings_no_picture_back(opened: Open, tmp_path: Path):
+    page = opened_with_clock(opened, "/predict")
+    held: list[Any] = []
+    page.route("**/api/predict", lambda route: held.append(route))
+    page.set_input_files("#picture", write_picture(tmp_path))
+    expect(page.locator("#working")).not_to_be_empty()
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    expect(page.locator("#working")).to_be_empty()
+    with page.expect_response("**/api/predict"):
+        held[0].continue_()
+    page.evaluate("fetch('/healthz')")
+    expect(page.locator(".picture")).to_have_count(0)
     page.clock.fast_forward(61_000)
     page.wait_for_url("**/")
 

@@ -9,8 +9,8 @@ const SNAP_QUALITY = 0.92;
 
 const at = (id) => document.getElementById(id);
 let pictureUrl = null;
-let stream = null;
-let latest = null;
+let camera = null; // the promise of its stream, from the click until the booth closes
+let latest = null; // the picture that counts; an answer about another one came too late
 
 function showError(code) {
   const key = `error_${code}`;
@@ -19,12 +19,12 @@ function showError(code) {
 }
 
 async function read(file) {
+  latest = file;
   idle.hold(true);
-  await readAndShow(file).finally(() => idle.hold(false));
+  await readAndShow(file).finally(() => latest === file && idle.hold(false));
 }
 
 async function readAndShow(file) {
-  latest = file;
   at("error").textContent = "";
   at("reading").replaceChildren();
   if (file.size > MAX_BYTES) return showError("too_large");
@@ -34,8 +34,9 @@ async function readAndShow(file) {
   const token = at("token")?.value;
   if (token) headers.authorization = `Bearer ${token}`;
   const answer = await fetch("/api/predict", { method: "POST", body: file, headers }).catch(() => null);
+  const body = await answer?.json().catch(() => ({}));
+  if (latest !== file) return;
   if (answer === null) return showError("network");
-  const body = await answer.json().catch(() => ({}));
   if (!answer.ok) return showError(body.error?.code ?? "unexpected");
   at("working").textContent = "";
   return show(file, body);
@@ -46,6 +47,7 @@ async function show(file, prediction) {
   pictureUrl = URL.createObjectURL(file);
   const image = html("img", { src: pictureUrl, alt: text("predict_picture") });
   await image.decode().catch(() => {});
+  if (latest !== file) return;
   const size = [image.naturalWidth, image.naturalHeight];
   const frame = html("div", { class: "picture" }, image, overlay(prediction.faces, size));
   const found = prediction.faces.length;
@@ -93,22 +95,30 @@ function bar(label, value) {
 }
 
 async function openCamera() {
+  at("camera").disabled = true;
+  const mine = (camera = navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false }));
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" }, audio: false });
+    const stream = await mine;
+    if (camera !== mine) return;
+    at("video").srcObject = stream;
+    await at("video").play();
   } catch {
+    if (camera !== mine) return;
+    stopCamera();
     return showError("camera");
   }
   at("error").textContent = "";
-  at("video").srcObject = stream;
-  await at("video").play();
   at("booth").hidden = false;
   at("snap").focus();
 }
 
+// Also one that is not open yet: whoever allows it after the page was left is not filmed.
 function stopCamera() {
-  for (const track of stream?.getTracks() ?? []) track.stop();
-  stream = null;
+  camera?.then((stream) => stream.getTracks().forEach((track) => track.stop())).catch(() => {});
+  camera = null;
+  at("video").srcObject = null;
   at("booth").hidden = true;
+  at("camera").disabled = false;
 }
 
 function closeCamera() {
@@ -126,15 +136,16 @@ function dropPicture() {
 function forget() {
   latest = null;
   at("drop").reset();
+  at("working").textContent = "";
   stopCamera();
   dropPicture();
+  idle.hold(false);
 }
 
 async function leave() {
   forget();
   const answer = await fetch("/healthz").catch(() => null);
-  if (answer?.ok) location.replace(at("board").href);
-  else idle.hold(false); // and on to the next attempt: an error page would stay for good
+  if (answer?.ok) location.replace(at("board").href); // else at the next attempt: an error page would stay for good
 }
 
 function warn(seconds) {
