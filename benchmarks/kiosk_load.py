@@ -28,8 +28,8 @@ import httpx
 import psutil
 import yaml
 
+from tests.broker import free_port
 from tests.faces import write_astronaut
-from tests.kiosk_stage import free_port
 
 TREND_S = 30.0
 SETTLE_S = 4.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import tempfile
 import time
 from contextlib import ExitStack
@@ -20,16 +19,10 @@ from edge_agent.live import CameraState, Live
 from edge_agent.rounding import percentages
 from edge_agent.store import open_store
 from edge_agent.types import RollingShares, Shares, WindowReport
+from tests.broker import free_port
+from tests.windows import LABELS
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 TYPICAL = {"angry": 4.0, "disgust": 1.6, "fear": 2.4, "happy": 46.0, "sad": 7.0, "surprise": 11.0, "neutral": 28.0}
-
-
-def free_port() -> int:
-    """A port that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def shares_of(weights: dict[str, float], people: int = 23) -> Shares:

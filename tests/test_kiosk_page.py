@@ -21,8 +21,10 @@ from playwright.sync_api import Browser, Page, expect
 from skimage.data import astronaut
 
 from edge_agent.kiosk.language import available, load_language
+from tests.broker import free_port
 from tests.kiosk_browser import WALL, Open, has_state, write_picture
-from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
+from tests.kiosk_stage import TYPICAL, Stage, report_of, shares_of
+from tests.windows import LABELS
 
 SIZES = {
     "320px": {"width": 320, "height": 640},

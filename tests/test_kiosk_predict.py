@@ -28,7 +28,8 @@ from edge_agent.kiosk.pictures import predict_mode
 from edge_agent.kiosk.refusal import RefusalError
 from edge_agent.kiosk.render import STATIC
 from edge_agent.kiosk.worker import Worker
-from tests.kiosk_stage import LABELS, Stage
+from tests.kiosk_stage import Stage
+from tests.windows import LABELS
 
 OPENAPI = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 TOKEN = "correct horse battery staple"

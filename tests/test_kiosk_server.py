@@ -28,7 +28,9 @@ from edge_agent.kiosk import protocol
 from edge_agent.kiosk.protocol import CONNECTIONS
 from edge_agent.kiosk.render import STATIC
 from edge_agent.live import CameraState
-from tests.kiosk_stage import LABELS, TYPICAL, Stage, free_port, report_of, shares_of
+from tests.broker import free_port
+from tests.kiosk_stage import TYPICAL, Stage, report_of, shares_of
+from tests.windows import LABELS
 
 OPENAPI = json.loads((STATIC / "openapi.json").read_text(encoding="utf-8"))
 

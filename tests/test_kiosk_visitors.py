@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.broker import wait_until
 from tests.kiosk_browser import Open, has_state, write_picture
-from tests.kiosk_stage import LABELS, Stage
+from tests.kiosk_stage import Stage
+from tests.windows import LABELS
 
 # -- reading a picture ----------------------------------------------------------------------------------------------
 

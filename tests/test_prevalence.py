@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.prevalence import Reference, Settings, ShareEstimator, working_point
+from tests.windows import LABELS
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 PRIOR = np.array([0.14, 0.015, 0.14, 0.25, 0.185, 0.11, 0.16])
 CLASSES = len(LABELS)
 CENTRES = np.random.default_rng(7).normal(size=(CLASSES, 4)) * 1.35

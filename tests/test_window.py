@@ -11,8 +11,8 @@ from edge_agent.config import PrivacyConfig, WindowConfig
 from edge_agent.prevalence import ShareEstimator
 from edge_agent.types import Box, EmotionScores, Face, TrackedFace
 from edge_agent.window import Window
+from tests.windows import LABELS
 
-LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 PRIOR = (0.14, 0.015, 0.14, 0.25, 0.17, 0.115, 0.17)
 
 
