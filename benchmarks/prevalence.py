@@ -53,7 +53,7 @@ def main() -> None:
     options = _options()
     faces = load(find_source(options.data))
     for labels in FIGURES if options.labels is None else (options.labels,):
-        classifier = Classifier(load_model(options.model), labels=labels)
+        classifier = Classifier(load_model(options.model), head=labels)
         result = measure_head(classifier, faces, options.windows)
         text = f"{table(result)}\n\n{table_of_halvings(result)}"
         print(text)
@@ -77,7 +77,7 @@ def measure_head(classifier: Classifier, faces: Faces, windows: int) -> dict[str
             "runtime": classifier.runtime_name,
             "labels": classifier.head_name,
             "model": f"{classifier.model.info.name} {classifier.model.info.sha256[:12]}",
-            "accuracy_selection": round(float((selection.posteriors.argmax(1) == selection.labels).mean()), 4),
+            "accuracy_selection": round(float((selection.posteriors.argmax(1) == selection.labels).mean()), 6),
             "windows": windows,
             "seed": SEED,
             "faces": dict(zip(classifier.labels, np.bincount(selection.labels).tolist(), strict=True)),

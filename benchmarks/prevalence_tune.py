@@ -38,7 +38,7 @@ def main() -> None:
     calibration = distinct(divide(load(find_source(options.data))).calibration)
     rows = (*ROWS, *SMALL_ROWS)
     for labels in FIGURES:
-        parts = list(halvings(ask(Classifier(load_model(options.model), labels=labels), calibration)))
+        parts = list(halvings(ask(Classifier(load_model(options.model), head=labels), calibration)))
         print(f"{labels}: reduction | coverage, for", "  ".join(f"{row.people}/{row.shift}" for row in rows))
         # Beyond the shipped limit, so that the rows of few people show where the correction begins to pay.
         base = replace(Settings(), correct_from_people=1)

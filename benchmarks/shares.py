@@ -150,8 +150,7 @@ def measure(
         for name, estimate in estimates.items():
             errors[name].append(100 * np.abs(estimate - truth))
         low, high = np.array(list(shares.intervals.values())).T
-        # Bounds have one decimal: the truth may lie half a tenth beyond the figure that is shown.
-        held.append((low - 0.05 <= 100 * truth) & (100 * truth <= high + 0.05))
+        held.append((low - 1e-9 <= 100 * truth) & (100 * truth <= high + 1e-9))
         widths.append(high - low)
     mean = {name: float(np.mean(values)) for name, values in errors.items()}
     return {

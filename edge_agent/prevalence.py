@@ -124,16 +124,11 @@ class ShareEstimator:
             centre, spread = _moments(belief)
             corrected = len(posteriors) >= self._settings.correct_from_people
             best, method = (_feasible(belief), "adjusted_em") if corrected else (raw, "mean")
-        reach = self._settings.interval_sds * spread
-        low = np.clip(np.minimum(centre - reach, best), 0.0, 1.0)
-        high = np.clip(np.maximum(centre + reach, best), 0.0, 1.0)
+        reach, published = self._settings.interval_sds * spread, percentages(best)
         return Shares(
-            percentages=self._named(percentages(best)),
+            percentages=self._named(published),
             percentages_raw=self._named(percentages(raw)),
-            intervals={
-                label: (round(100 * float(a), 1), round(100 * float(b), 1))
-                for label, a, b in zip(self.labels, low, high, strict=True)
-            },
+            intervals=dict(zip(self.labels, _intervals(centre - reach, centre + reach, published), strict=True)),
             method=method,
             people=len(posteriors),
         )
@@ -239,6 +234,12 @@ def _feasible(belief: _Belief) -> Array:
     shares = np.clip(belief.means, 0.0, None)
     mixed: Array = belief.weights @ (shares / shares.sum(axis=1, keepdims=True))
     return mixed
+
+
+def _intervals(low: Array, high: Array, published: list[float]) -> list[tuple[float, float]]:
+    """(low, high) in percent, rounded outwards to one decimal; the published percentage is always inside."""
+    lows, highs = np.floor(1000 * np.clip(low, 0.0, 1.0)) / 10, np.ceil(1000 * np.clip(high, 0.0, 1.0)) / 10
+    return [(min(float(a), share), max(float(b), share)) for a, b, share in zip(lows, highs, published, strict=True)]
 
 
 def _moments(belief: _Belief) -> tuple[Array, Array]:

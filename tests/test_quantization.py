@@ -63,7 +63,7 @@ def test_shipped_figures_are_what_the_device_computes(public: Faces, name: str) 
     model = load_model(MODELS / f"{name}.tflite")
     for head, labels in evaluate.labels_of(public).items():
         known = labels >= 0
-        scores = Classifier(model, "auto", labels=head).classify(public.images[known][..., None])
+        scores = Classifier(model, "auto", head=head).classify(public.images[known][..., None])
         counts = confusion(labels[known], scores.probabilities.argmax(1), 7)
         assert accuracy(counts) == pytest.approx(model.info.heads[head].figures["accuracy"], abs=0.004)
 
@@ -103,7 +103,7 @@ def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
     dump = tmp_path / "top.csv"
     evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", dump, shown.append)
     assert [line.split()[0] for line in shown[1:]] == ["fer2013", "ferplus"]
-    classifier = Classifier(load_model(), labels="fer2013")
+    classifier = Classifier(load_model(), head="fer2013")
     top = classifier.classify(faces.images[..., None]).probabilities.argmax(1)
     column = dump.read_text().splitlines()[0].split(",").index("fer2013")
     assert [int(line.split(",")[column]) for line in dump.read_text().splitlines()[1:]] == top.tolist()
