@@ -41,7 +41,6 @@ def peer() -> Callable[[Any], object]:
 
 def ours(runtime: str) -> Callable[[Any], object]:
     """The agent's pipeline as configured by default, with YuNet; ``detector.path`` may come from the environment."""
-    import itertools
 
     from edge_agent.classifier import Classifier
     from edge_agent.config import load_config
@@ -56,10 +55,9 @@ def ours(runtime: str) -> Callable[[Any], object]:
     window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
     detector = load_detector(config.detector.model_copy(update={"kind": "yunet"}))
     pipeline = Pipeline(detector, classifier, window, lambda *_: None)
-    numbers = itertools.count()
 
     def read(image: Any) -> object:
-        pipeline.process(Frame(image, time.monotonic(), next(numbers)))
+        pipeline.process(Frame(image, time.monotonic()))
         # Every frame pays for the percentages, though a window needs them once: the peer gives its scores each time.
         return window.close(time.monotonic())
 

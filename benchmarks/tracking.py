@@ -29,7 +29,7 @@ from edge_agent.config import DetectorConfig
 from edge_agent.detectors import Detector, load_detector
 from edge_agent.tracking import Settings, Tracker, overlap
 from edge_agent.types import Box, Face, TrackedFace
-from edge_agent.window import least_sightings
+from edge_agent.window import FrameRate, least_sightings
 
 FILMS = 16
 WINDOW_S = 10.0
@@ -166,7 +166,9 @@ def _score_film(shots: Sequence[Shot], settings: Settings, total: Score) -> None
     seen: Counter[int] = Counter()
     last: dict[int, int] = {}
     windows: dict[int, _Window] = defaultdict(_Window)
+    rate = FrameRate()
     for shot in shots:
+        rate.count(shot.at_s)
         tracked = tracker.update(shot.faces, shot.at_s)
         tracks = [item.track for item in tracked]
         for person, track in zip(shot.people, tracks, strict=True):
@@ -176,7 +178,7 @@ def _score_film(shots: Sequence[Shot], settings: Settings, total: Score) -> None
         sightings.update(tracks)
         seen.update(shot.visible)
         windows[int(shot.at_s // WINDOW_S)].add(shot, tracked)
-    least = least_sightings(len(shots), SECONDS)
+    least = least_sightings(rate.fps)
     total.people += _often(seen, least)
     total.counted += _often(sightings, least)
     total.error += abs(_often(sightings, least) - _often(seen, least))
@@ -188,7 +190,7 @@ def _score_film(shots: Sequence[Shot], settings: Settings, total: Score) -> None
 class _Window:
     """What one window of the agent would know, and the truth."""
 
-    frames: int = 0
+    rate: FrameRate = field(default_factory=FrameRate)
     tracks: Counter[int] = field(default_factory=Counter)
     visible: Counter[int] = field(default_factory=Counter)
     found: set[int] = field(default_factory=set)
@@ -196,14 +198,14 @@ class _Window:
     lineage: dict[int, int] = field(default_factory=dict)
 
     def add(self, shot: Shot, tracked: Sequence[TrackedFace]) -> None:
-        self.frames += 1
+        self.rate.count(shot.at_s)
         self.tracks.update(item.track for item in tracked)
         self.lineage.update({item.track: item.lineage for item in tracked})
         self.visible.update(shot.visible)
         self.found.update(person for person in shot.people if person >= 0)
 
     def judge(self, total: Score) -> None:
-        least = least_sightings(self.frames, WINDOW_S)
+        least = least_sightings(self.rate.fps)
         certain = len({self.lineage[track] for track, number in self.tracks.items() if number >= least})
         total.windows += 1
         total.window_error += abs(_often(self.tracks, least) - _often(self.visible, least))

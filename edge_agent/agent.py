@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from edge_agent.capture import LatestFrame
-from edge_agent.classifier import Classifier
+from edge_agent.classifier import load_classifier
 from edge_agent.config import Config, load_config
 from edge_agent.config_fit import check_fit
 from edge_agent.detectors import load_detector
@@ -22,12 +22,12 @@ from edge_agent.errors import ConfigError, CountenanceError
 from edge_agent.health import Health
 from edge_agent.live import CameraState, Live
 from edge_agent.logs import setup
-from edge_agent.model import load_model
 from edge_agent.pipeline import Pipeline
 from edge_agent.privacy import ACKNOWLEDGE_USE
 from edge_agent.services import start_services
 from edge_agent.store import open_store
 from edge_agent.systemd import Notifier
+from edge_agent.types import Frame
 from edge_agent.window import Window
 
 log = logging.getLogger(__name__)
@@ -45,16 +45,16 @@ def run_agent(path: Path | None) -> int:
     Returns:
         0.
     """
-    stop = threading.Event()
-    _stop_on_signals(stop)  # first of all, so that a stop while the model loads is a clean one, too
+    stop, reload_asked = threading.Event(), threading.Event()
+    # First of all, so that a stop while the model loads is a clean one, too, and no wish to reload is ever lost.
+    _listen_to_signals(stop, reload_asked)
     config: Config | None = load_config(path)
     previous: Config | None = None
     while config is not None and not stop.is_set():
         setup(config.log)
         agent = None
         try:
-            agent = Agent(config, reload=lambda: load_config(path))
-            _reload_on_signal(agent)
+            agent = Agent(config, lambda: load_config(path), reload_asked)
             config, previous = agent.run(stop), config
         except CountenanceError as error:
             if previous is None or (agent is not None and agent.live.state.report is not None):
@@ -64,23 +64,14 @@ def run_agent(path: Path | None) -> int:
     return 0
 
 
-def _stop_on_signals(stop: threading.Event) -> None:
+def _listen_to_signals(stop: threading.Event, reload_asked: threading.Event) -> None:
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         stop.set()
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
-
-
-def _reload_on_signal(agent: Agent) -> None:
-    def ask_to_reload(_number: int, _frame: FrameType | None) -> None:
-        try:
-            agent.reload()
-        except CountenanceError as error:
-            log.error("configuration not taken, the old one goes on: %s", error)
-
-    signal.signal(signal.SIGHUP, ask_to_reload)
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload_asked.set())
 
 
 class Agent:
@@ -91,24 +82,29 @@ class Agent:
 
     Args:
         config: the configuration.
-        reload: reads it again and raises ConfigError if it is wrong now; None where it came from no file.
+        read_config: reads it again and raises ConfigError if it is wrong now; None where it came from no file.
+        reload_asked: set by whoever wants that; what comes too late for this agent is for the next one to see.
 
     Raises:
         CountenanceError: ConfigError, ModelError, DetectorError, StoreError or MissingPackageError, as the parts do.
     """
 
-    def __init__(self, config: Config, reload: Callable[[], Config] | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        read_config: Callable[[], Config] | None = None,
+        reload_asked: threading.Event | None = None,
+    ) -> None:
         self.config = config
         self.session = secrets.token_hex(8)
         self.live = Live()
         self.health = Health()
         self._notifier = Notifier()
-        self._read_config_again = reload
+        self._read_config = read_config
+        self._reload_asked = threading.Event() if reload_asked is None else reload_asked
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._next: Config | None = None
-        self.classifier = Classifier(
-            load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
-        )
+        self.classifier = load_classifier(config.model)
         self.classifier.self_test()
         check_fit(config, lambda: self.classifier.labels)
         info = self.classifier.model.info
@@ -139,7 +135,9 @@ class Agent:
             finally:
                 if self._next is None:  # STOPPING=1 would make systemd wait for the end of this process
                     self._notifier.stopping()
-                self._close_window()
+                # A camera that cannot be opened at all has seen no window, not even an empty one.
+                if self._capture.failure is None or self._window.frames:
+                    self._close_window()
         if self._capture.failure is not None:
             raise self._capture.failure
         if self._next is not None:
@@ -152,17 +150,23 @@ class Agent:
         while not (stop.is_set() or self._next or self._capture.ended):
             frame = self._capture.get(TURN_S)
             if frame is not None:
-                self._pipeline.process(frame)
-                self.health.count("frames_processed")
-                self.health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
+                self._process(frame)
             self.health.total("frames_captured", self._capture.captured)
-            self.health.total("frames_dropped.slow", self._capture.dropped)
+            self.health.total("frames_dropped", self._capture.dropped)
             self._carry_out_requests()
             if self._window.due(time.monotonic()):
                 self._close_window()
             # Here, and only here: a detector or a model that hangs never comes back to this line.
             self._notifier.watchdog()
             self._notifier.status(self._status())
+
+    def _process(self, frame: Frame) -> None:
+        # After a long gap everybody is new to the tracker: in one window, those who stayed would count twice.
+        if self._window.frames and not self._pipeline.bridges(frame.captured_monotonic_s):
+            self._close_window()
+        self._pipeline.process(frame)
+        self.health.count("frames_processed")
+        self.health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
 
     def _close_window(self) -> None:
         now_s = time.monotonic()
@@ -177,6 +181,12 @@ class Agent:
     def _carry_out_requests(self) -> None:
         while not self._requests.empty():
             self._requests.get()()
+        if self._reload_asked.is_set():
+            self._reload_asked.clear()
+            try:
+                self._next = self._configuration()
+            except CountenanceError as error:
+                log.error("configuration not taken, the old one goes on: %s", error)
 
     # -- what others may ask for (any thread) -------------------------------------------------------------------
 
@@ -198,9 +208,8 @@ class Agent:
         Raises:
             ConfigError: it is wrong now; the agent goes on with the old one.
         """
-        if self._read_config_again is None:
-            raise ConfigError("this agent has no configuration file that could be read again")
-        self._next = self._read_config_again()
+        self._configuration()
+        self._reload_asked.set()
 
     def identify(self) -> None:
         """Let the device show itself: a line in the log and a sign on the page."""
@@ -210,6 +219,11 @@ class Agent:
     def set_window(self, seconds: float) -> None:
         """Close the window now and make the next ones this long, until the agent is restarted."""
         self._requests.put(lambda: self._set_window(seconds))
+
+    def _configuration(self) -> Config:
+        if self._read_config is None:
+            raise ConfigError("this agent has no configuration file that could be read again")
+        return self._read_config()
 
     def _set_paused(self, paused: bool) -> None:
         if paused == self.live.state.paused:

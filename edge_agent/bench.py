@@ -20,10 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent import __version__
-from edge_agent.classifier import Classifier
+from edge_agent.classifier import Classifier, load_classifier
 from edge_agent.config import Config
 from edge_agent.detectors import Detector, DetectorKind, load_detector
-from edge_agent.model import load_model
 from edge_agent.pipeline import Pipeline
 from edge_agent.types import Box, Face, Frame
 from edge_agent.window import Window
@@ -105,7 +104,7 @@ def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames
     rows, picture = [], _texture(config.camera.height_px, config.camera.width_px)
     detector = _Placed(load_detector(config.detector), _place(faces, *picture.shape[:2]))
     for count in threads:
-        classifier = _classifier(config, count)
+        classifier = load_classifier(config.model.model_copy(update={"threads": count}))
         with _opencv_threads(count):
             rows.append(_measure(config, detector, classifier, picture, count, frames))
     setting = {
@@ -141,17 +140,13 @@ def _measure(
     window = Window(config.window, config.privacy, estimator)
     pipeline = Pipeline(detector, classifier, window, lambda stage, seconds: times[stage].append(seconds * 1000))
     totals = []
-    for index in range(WARM_UP_FRAMES + frames):
+    for _ in range(WARM_UP_FRAMES + frames):
         started_s = time.perf_counter()
-        pipeline.process(Frame(picture, time.monotonic(), index))
+        pipeline.process(Frame(picture, time.monotonic()))
         pipeline.tell_timings(suppressed=False, published=True)
         totals.append((time.perf_counter() - started_s) * 1000)
     stages = {name: _quantiles(times[name][WARM_UP_FRAMES:]) for name in STAGES}
     return Row(threads, stages, _quantiles(totals[WARM_UP_FRAMES:]))
-
-
-def _classifier(config: Config, threads: int) -> Classifier:
-    return Classifier(load_model(config.model.path), config.model.runtime, threads, config.model.labels)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from edge_agent.cameras import Camera, open_camera
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError
 from edge_agent.live import CameraState
-from edge_agent.types import Frame
+from edge_agent.types import Frame, Observe
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,6 @@ SETTLED_AFTER_S = 30.0
 """A camera that ran this long starts again with the shortest wait."""
 
 CameraReport = Callable[[CameraState, str], None]
-Observe = Callable[[str, float], None]
 
 
 class LatestFrame:
@@ -104,6 +103,8 @@ class LatestFrame:
         wait_s = FIRST_WAIT_S
         while not self._stop.is_set():
             self._wait_while_paused()
+            if self._stop.is_set():  # not even for a moment: the camera's light would come on
+                return
             started_s = time.monotonic()
             try:
                 if not self._read_until_lost():
@@ -144,7 +145,7 @@ class LatestFrame:
             if self._paused:
                 return
             self.dropped += self._slot is not None
-            self._slot = Frame(image, time.monotonic(), self.captured)
+            self._slot = Frame(image, time.monotonic())
             self.captured += 1
             self._changed.notify_all()
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.config import ModelConfig
 from edge_agent.errors import ModelError
-from edge_agent.model import Head, Model
+from edge_agent.model import Head, Model, load_model
 from edge_agent.runtime import RuntimeChoice, open_interpreter
 from edge_agent.types import EmotionScores
 
@@ -23,27 +24,25 @@ class Classifier:
         model: what :func:`edge_agent.model.load_model` gives.
         runtime: ``auto``, ``litert`` or ``tflite``.
         threads: for one image.
-        labels: which head answers, ``fer2013`` or ``ferplus``; ``default`` takes the one that the model's .json names.
+        head: which one answers, ``fer2013`` or ``ferplus``; ``default`` takes the one that the model's .json names.
 
     Raises:
         MissingPackageError: the runtime is not installed.
         ModelError: the model is not full int8, or not of the size or label count that its .json says.
     """
 
-    def __init__(
-        self, model: Model, runtime: RuntimeChoice = "auto", threads: int = 1, labels: str = "default"
-    ) -> None:
+    def __init__(self, model: Model, runtime: RuntimeChoice = "auto", threads: int = 1, head: str = "default") -> None:
         self.model = model
-        self.head_name = model.info.default_head if labels == "default" else labels
+        self.head_name = model.info.default_head if head == "default" else head
         if self.head_name not in model.info.heads:
-            raise ModelError(f"{model.path}: has no head {labels!r}, only {', '.join(model.info.heads)}")
+            raise ModelError(f"{model.path}: has no head {head!r}, only {', '.join(model.info.heads)}")
         self.head: Head = model.info.heads[self.head_name]
         self.runtime_name, self._interpreter = open_interpreter(model.content, runtime, threads)
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
         self._check_input()
-        for head in model.info.heads.values():
-            self._check_output(head.output)
+        for each in model.info.heads.values():
+            self._check_output(each.output)
         self._steps = _steps(*self._input["quantization"])
 
     @property
@@ -115,6 +114,11 @@ class Classifier:
         output, shape = self._outputs[number], (1, len(self.labels))
         if tuple(output["shape"]) != shape or output["dtype"] is not np.int8:
             raise ModelError(f"{self.model.path}: answers {_describe(output)}, but its .json says int8 {shape}")
+
+
+def load_classifier(config: ModelConfig) -> Classifier:
+    """The classifier that a configuration asks for; raises what :func:`load_model` and :class:`Classifier` raise."""
+    return Classifier(load_model(config.path), config.runtime, config.threads, config.labels)
 
 
 def _describe(tensor: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+from edge_agent.config import WINDOW_S
 from edge_agent.errors import CountenanceError
 from edge_agent.message import response_payload
 from edge_agent.redaction import redact
@@ -17,8 +18,6 @@ MAX_BYTES = 1024
 """A longer request is refused unread."""
 MAX_TRANSACTION = 128
 """Characters of a transaction that are echoed."""
-WINDOW_S = (1.0, 3600.0)
-"""Shortest and longest window that may be set, as in the configuration."""
 
 
 class Controls(Protocol):

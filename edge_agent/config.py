@@ -126,10 +126,14 @@ class ModelConfig(_Section):
     threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 
+WINDOW_S = (1.0, 3600.0)
+"""Shortest and longest window in seconds."""
+
+
 class WindowConfig(_Section):
     """Over how long a time people's emotions are aggregated."""
 
-    seconds: Annotated[float, Field(ge=1.0, le=3600.0)] = 10.0
+    seconds: Annotated[float, Field(ge=WINDOW_S[0], le=WINDOW_S[1])] = 10.0
     rolling_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 900.0
 
 

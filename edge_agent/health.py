@@ -84,7 +84,7 @@ class Health:
         self._earlier: deque[tuple[float, dict[str, int]]] = deque([(self._started_s, {})])
 
     def count(self, name: str, n: int = 1) -> None:
-        """Add ``n`` to a counter; ``frames_dropped.slow`` counts under the reason ``slow``."""
+        """Add ``n`` to a counter."""
         with self._lock:
             self._counters[name] = self._counters.get(name, 0) + n
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,10 +15,8 @@ from edge_agent.detectors import Detector
 from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate
 from edge_agent.tracking import Tracker
-from edge_agent.types import Frame, TrackedFace
+from edge_agent.types import Frame, Observe, TrackedFace
 from edge_agent.window import Window
-
-Observe = Callable[[str, float], None]
 
 KEPT_TIMINGS = 4096
 """Timings of a window that are kept at most, the newest."""
@@ -54,8 +52,12 @@ class Pipeline:
         self._tracker = Tracker()
         self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
 
-    def process(self, frame: Frame) -> int:
-        """Read the faces of one frame into the window; returns how many counted."""
+    def bridges(self, at_monotonic_s: float) -> bool:
+        """Whether people in a frame of this time could be told from those of the last one; False after a long gap."""
+        return self._tracker.bridges(at_monotonic_s)
+
+    def process(self, frame: Frame) -> None:
+        """Read the faces of one frame into the window."""
         with self._timed("detect"):
             faces = self._detector.detect(frame.image)
         with self._timed("track"):
@@ -69,8 +71,7 @@ class Pipeline:
                 scores = self._classifier.classify(np.stack(crops))
             with self._timed("window"):
                 self._window.add(kept, scores, np.array(weights))
-        self._window.count_frame()
-        return len(kept)
+        self._window.count_frame(frame.captured_monotonic_s)
 
     def forget(self) -> None:
         """Drop all tracks, and the timings of an open window, as a pause does."""

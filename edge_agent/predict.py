@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.classifier import Classifier
+from edge_agent.classifier import load_classifier
 from edge_agent.config import Config
 from edge_agent.detectors import load_detector
 from edge_agent.errors import InputError
-from edge_agent.model import load_model
 from edge_agent.pictures import read_picture
 from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.rounding import percentages
@@ -75,9 +74,7 @@ class Reader:
 
     def __init__(self, config: Config) -> None:
         self._detector = load_detector(config.detector)
-        self._classifier = Classifier(
-            load_model(config.model.path), config.model.runtime, config.model.threads, config.model.labels
-        )
+        self._classifier = load_classifier(config.model)
         self._framing = FRAMINGS[self._detector.kind]
 
     def read(self, image: NDArray[np.uint8], name: str) -> Prediction:

@@ -86,7 +86,8 @@ def sharpness(image: NDArray[np.uint8], box: Box) -> float:
 
     height, width = image.shape[:2]
     left, top = max(0, int(box.x)), max(0, int(box.y))
-    part = image[top : min(height, int(box.y + box.height)), left : min(width, int(box.x + box.width))]
+    right, bottom = max(0, min(width, int(box.x + box.width))), max(0, min(height, int(box.y + box.height)))
+    part = image[top:bottom, left:right]
     if min(part.shape[:2]) < 3:
         return 0.0
     if max(part.shape[:2]) > CLASSIFIER_SIDE_PX:

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
+from edge_agent.commands import Commands
 from edge_agent.live import CameraState
 from edge_agent.redaction import redact
 
@@ -83,5 +84,5 @@ def info(agent: Agent) -> dict[str, Any]:
         "rolling_s": config.window.rolling_s,
         "min_people": config.privacy.min_people,
         "config_sha256": hashlib.sha256(redact(config.model_dump_json()).encode()).hexdigest(),
-        "capabilities": ["pause", "resume", "reload", "identify", "set_window"],
+        "capabilities": list(Commands(agent).names),
     }

@@ -113,6 +113,13 @@ class Tracker:
                 tracks[column] = self._begin(state, now_s)
         return [TrackedFace(face, tracks[i].number, tracks[i].lineage) for i, face in enumerate(faces)]
 
+    def bridges(self, at_monotonic_s: float) -> bool:
+        """Whether a frame at this time comes soon enough after the last one to tell who was there from who is new."""
+        if self._last_s is None:
+            return True
+        longest_s = max(self._settings.doubt_s, self._settings.max_gap_frames * self._interval_s)
+        return at_monotonic_s - self._last_s <= longest_s
+
     def forget(self) -> None:
         """Drop all tracks; ids go on, so that nobody new gets the id of somebody forgotten."""
         self._tracks, self._ended = [], []

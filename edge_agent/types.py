@@ -9,12 +9,15 @@ Pictures end at the classifier: only :class:`Frame` carries pixels, and nothing 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
+
+Observe = Callable[[str, float], None]
+"""Told the name of a stage and how many seconds one passage through it took."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,6 @@ class Frame:
     """BGR pixels, shape (height, width, 3), 0 to 255."""
     captured_monotonic_s: float
     """When the camera delivered it."""
-    index: int
-    """Number of the frame since the camera was opened, from 0, counting dropped frames too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +124,7 @@ class WindowReport:
     """True when somebody, but fewer than ``privacy.min_people`` people, were seen."""
     shares: Shares | None
     """None when nobody was seen or the window is suppressed."""
-    gated: Mapping[str, int] | None = field(default_factory=dict)
+    gated: Mapping[str, int] | None
     """Faces left out by reason (``small``, ``blurred``, ``turned``); None when there are no shares."""
-    rolling: RollingShares | None = None
+    rolling: RollingShares | None
     """The rolling estimate, where ``window.rolling_s`` is set."""

@@ -5,15 +5,14 @@ Nothing about a single person leaves this module: a report holds counts and shar
 
 from __future__ import annotations
 
-import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.clock import Clock, to_millisecond
 from edge_agent.config import PrivacyConfig, WindowConfig
 from edge_agent.prevalence import ShareEstimator
 from edge_agent.rolling import RollingPeople
@@ -23,10 +22,37 @@ LEAST_S = 0.4
 """Whoever is seen for less time in a window does not count: false faces flash up and are gone."""
 
 
-def least_sightings(frames: int, window_s: float) -> int:
+LONGEST_INTERVAL_S = 2.0
+"""Frames that are farther apart are a gap, and say nothing about the frame rate."""
+
+
+def least_sightings(fps: float) -> int:
     """How often a person has to be seen to count: for ``LEAST_S``, and twice from 1 frame a second on."""
-    fps = frames / window_s if window_s > 0 else 0.0
     return max(round(LEAST_S * fps), 2 if fps >= 1.0 else 1)
+
+
+class FrameRate:
+    """Frames a second while frames came: a camera that was away for half of the time is not half as fast."""
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Measure anew from here on."""
+        self._intervals, self._sum_s = 0, 0.0
+
+    def count(self, at_monotonic_s: float) -> None:
+        """One more frame, captured then."""
+        if self._last_s is not None and 0.0 < (interval_s := at_monotonic_s - self._last_s) <= LONGEST_INTERVAL_S:
+            self._intervals += 1
+            self._sum_s += interval_s
+        self._last_s = at_monotonic_s
+
+    @property
+    def fps(self) -> float:
+        """0 where no two frames followed each other."""
+        return self._intervals / self._sum_s if self._intervals else 0.0
 
 
 @dataclass(slots=True)
@@ -45,10 +71,6 @@ class _Person:
         self.sightings += 1
 
 
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
 class Window:
     """The current window; :meth:`close` begins the next one.
 
@@ -61,23 +83,23 @@ class Window:
         config: WindowConfig,
         privacy: PrivacyConfig,
         estimator: ShareEstimator,
-        monotonic: Callable[[], float] = time.monotonic,
-        utc_now: Callable[[], datetime] = _utc_now,
+        clock: Clock = Clock(),  # noqa: B008 (has no state)
     ) -> None:
         self._config = config
         self._privacy = privacy
         self._estimator = estimator
-        self._utc_now = utc_now
+        self._clock = clock
+        self._rate = FrameRate()
         self.rolling_people = RollingPeople(config.rolling_s, privacy.min_people)
         self._rolling_shares: Shares | None = None
-        self.restart(monotonic())
+        self.restart(clock.monotonic_s())
 
     def restart(self, now_monotonic_s: float) -> None:
-        """Drop what this window holds and begin it anew, for the end of a pause."""
+        """Drop what this window holds and begin a new one."""
         self._start_s = now_monotonic_s
-        wall = self._utc_now()
-        self._start = wall.replace(microsecond=wall.microsecond // 1000 * 1000)
-        self._frames = 0
+        self._start = to_millisecond(self._clock.wall())
+        self.frames = 0
+        self._rate.begin()
         self._people: dict[int, _Person] = {}
         self._gated: Counter[str] = Counter()
 
@@ -85,9 +107,10 @@ class Window:
         """Let windows last this long from now on."""
         self._config = self._config.model_copy(update={"seconds": seconds})
 
-    def count_frame(self) -> None:
-        """One more frame was looked at, with or without faces."""
-        self._frames += 1
+    def count_frame(self, captured_monotonic_s: float) -> None:
+        """One more frame, captured then, was looked at, with or without faces."""
+        self.frames += 1
+        self._rate.count(captured_monotonic_s)
 
     def gate(self, reason: str) -> None:
         """One more face was left out for ``reason`` (see :mod:`edge_agent.quality`)."""
@@ -120,7 +143,7 @@ class Window:
     def close(self, now_monotonic_s: float) -> WindowReport:
         """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
         window_s = max(now_monotonic_s - self._start_s, 0.0)
-        counted = self._counted(window_s)
+        counted = self._counted()
         # Somebody lost and found again must not pass for two people: whoever might be the same counts once here.
         suppressed = 0 < len({person.lineage for person in counted}) < self._privacy.min_people
         published = [] if suppressed else counted
@@ -128,7 +151,7 @@ class Window:
             window_start=self._start,
             start_monotonic_s=self._start_s,
             window_s=round(window_s, 3),
-            frames=self._frames,
+            frames=self.frames,
             faces=None if suppressed else sum(person.sightings for person in counted),
             people=None if suppressed else len(counted),
             suppressed=suppressed,
@@ -140,9 +163,9 @@ class Window:
         self.restart(now_monotonic_s)
         return report
 
-    def _counted(self, window_s: float) -> list[_Person]:
+    def _counted(self) -> list[_Person]:
         """Everyone seen often enough to be a person and not a false detection."""
-        least = least_sightings(self._frames, window_s)
+        least = least_sightings(self._rate.fps)
         return [person for person in self._people.values() if person.sightings >= least]
 
     def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:

@@ -1,4 +1,4 @@
-"""A clock whose wall time can be stepped, as NTP steps it on a machine that booted in the past."""
+"""Clocks that stand still, or whose wall time is stepped as NTP steps it on a machine that booted in the past."""
 
 from __future__ import annotations
 
@@ -6,6 +6,19 @@ import time
 from datetime import datetime, timedelta, timezone
 
 from edge_agent.clock import Clock
+
+
+class StandingClock(Clock):
+    """Always the first moment of monotonic time, on a wall clock that stands at ``wall_time``."""
+
+    def __init__(self, wall_time: datetime) -> None:
+        self._wall_time = wall_time
+
+    def wall(self) -> datetime:
+        return self._wall_time
+
+    def monotonic_s(self) -> float:
+        return 0.0
 
 
 class SteppedClock(Clock):

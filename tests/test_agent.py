@@ -21,6 +21,7 @@ import pytest
 from edge_agent.cli import EXIT_CODES
 from edge_agent.errors import CountenanceError
 from edge_agent.model import default_model_path
+from edge_agent.tracking import Settings as TrackingSettings
 from tests.agent_process import AgentProcess, configure
 from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.faces import write_astronaut
@@ -172,6 +173,53 @@ def test_a_configuration_that_turns_out_not_to_work_is_given_up_for_the_old_one(
         count = len(rows(tmp_path / "windows.sqlite"))
         wait_until(lambda: len(rows(tmp_path / "windows.sqlite")) > count + 1, 30)
         assert agent.stop() == 0
+
+
+def test_a_configuration_whose_camera_cannot_be_read_is_given_up_for_the_old_one(tmp_path):
+    """That shows only when the camera is opened, and before any window of the new configuration was closed."""
+    path = configure(tmp_path, mqtt={"enabled": False})
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log, 30)
+        path.write_text(path.read_text().replace("astronaut.png", "missing.png"))
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: "missing.png" in agent.log, 30)
+        wait_until(lambda: "camera running" in agent.log.split("missing.png")[-1], 30)
+        assert agent.stop() == 0
+
+
+def test_a_reload_that_is_asked_for_during_a_reload_is_not_lost(tmp_path):
+    path = configure(tmp_path, mqtt={"enabled": False})
+    with run(path) as agent:
+        wait_until(lambda: "ready" in agent.log, 30)
+        first = path.read_text()
+        for name in ("second", "third"):
+            path.write_text(first.replace("id: test", f"id: {name}"))
+            agent.process.send_signal(signal.SIGHUP)
+            time.sleep(0.3)  # longer than a turn of the loop, shorter than loading the model again
+        wait_until(lambda: "device=third" in agent.log, 30)
+        assert agent.stop() == 0
+
+
+def test_who_is_there_before_and_after_a_camera_was_away_is_not_two_people(tmp_path):
+    """After a gap the tracker knows nobody any more, so the window ends there: two would count as four."""
+    stream = MjpegCamera(free_port()).start()
+    path = configure(
+        tmp_path,
+        camera={"backend": "opencv", "source": stream.url, "stall_s": 30.0},
+        window={"seconds": 600},
+        mqtt={"enabled": False},
+    )
+    with run(path) as agent:
+        wait_until(lambda: "camera running" in agent.log, 30)
+        time.sleep(2.0)
+        stream.silent.set()
+        time.sleep(TrackingSettings().doubt_s + 1.0)
+        stream.silent.clear()
+        wait_until(lambda: len(rows(tmp_path / "windows.sqlite")) == 1, 30)
+        time.sleep(2.0)
+        assert agent.stop() == 0
+    stream.stop()
+    assert [people for _, _, people in rows(tmp_path / "windows.sqlite")] == [1, 1]
 
 
 def test_a_paused_agent_does_not_open_its_camera_when_it_starts(broker, tmp_path):

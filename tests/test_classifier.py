@@ -41,7 +41,7 @@ def test_the_self_test_passes(model: Model, runtime: RuntimeChoice) -> None:
 def test_average_faces_are_read_as_what_they_average(model: Model, runtime: RuntimeChoice) -> None:
     """The stored crops are the mean happy, surprised and angry face; both heads must see the first two."""
     for head in model.info.heads:
-        classifier = Classifier(model, runtime, labels=head)
+        classifier = Classifier(model, runtime, head=head)
         top = classifier.classify(model.self_test_crops()).probabilities.argmax(axis=1)
         assert [classifier.labels[i] for i in top[:2]] == ["happy", "surprise"]
 
@@ -81,13 +81,13 @@ def test_the_heads_answer_differently(model: Model, runtime: RuntimeChoice) -> N
 
 
 def test_the_named_head_answers(model: Model) -> None:
-    assert Classifier(model, labels="ferplus").head == model.info.heads["ferplus"]
+    assert Classifier(model, head="ferplus").head == model.info.heads["ferplus"]
     assert Classifier(model).head_name == model.info.default_head
 
 
 def test_an_unknown_head_is_refused(model: Model) -> None:
     with pytest.raises(ModelError, match="has no head 'affectnet', only fer2013, ferplus"):
-        Classifier(model, labels="affectnet")
+        Classifier(model, head="affectnet")
 
 
 def test_a_model_for_another_input_is_refused(model: Model) -> None:

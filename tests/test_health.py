@@ -78,7 +78,7 @@ def store(tmp_path: Path) -> Store:
 def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     health = Health()
     health.observe("classify", 0.004)
-    health.count("frames_dropped.slow", 3)
+    health.count("frames_dropped", 3)
     health.gauge("last_frame_monotonic_s", time.monotonic() - 2)
     store.append(make_report(1))
     payload = json.loads(encode(health_payload(Config(), "s1", health, store, Clock())))
@@ -172,7 +172,7 @@ def scrape(port: int) -> dict[tuple[str, str], float]:
 def test_prometheus_reads_the_same_figures(store: Store) -> None:
     health, port = Health(), free_port()
     health.observe("detect", 0.02)
-    health.count("frames_dropped.slow", 4)
+    health.count("frames_dropped", 4)
     health.count("mqtt_connects")
     stored = store.append(make_report(1))
     stop = serve_metrics(MetricsConfig(port=port), make_registry(Config(), "s1", health, store))

@@ -36,6 +36,7 @@ from edge_agent.types import Box, EmotionScores, Face, Frame, TrackedFace, Windo
 from edge_agent.window import Window
 from tests.agent_process import AgentProcess, configure
 from tests.broker import Broker, Subscriber, free_port, wait_until
+from tests.clocks import StandingClock
 from tests.faces import astronaut_bgr
 from tests.programs import require
 
@@ -64,13 +65,12 @@ def tell(visits: list[set[int]], min_people: int, scores: dict[Term, np.ndarray]
         WindowConfig(seconds=SECONDS, rolling_s=ROLLING_S),
         PrivacyConfig(min_people=min_people),
         ESTIMATOR,
-        monotonic=lambda: 0.0,
-        utc_now=lambda: datetime(2026, 1, 1, tzinfo=timezone.utc),
+        StandingClock(datetime(2026, 1, 1, tzinfo=timezone.utc)),
     )
     told = Told([], [])
     for index, people in enumerate(visits):
         ordered = sorted(people)
-        window.count_frame()
+        window.count_frame(index * SECONDS)
         if ordered:
             tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in ordered]
             rows = np.stack([scores[person, index] for person in ordered]).astype(np.float32)
@@ -320,7 +320,7 @@ def test_of_withheld_people_no_stage_tells_how_long_it_took(suppressed: bool, pu
     detector = load_detector(DetectorConfig(kind="haar"))
     pipeline = Pipeline(detector, classifier, window, lambda stage, _: heard.append(stage))
     for number in range(3):
-        pipeline.process(Frame(np.zeros((120, 160, 3), np.uint8), number / 10, number))
+        pipeline.process(Frame(np.zeros((120, 160, 3), np.uint8), number / 10))
     assert heard == [], "while the window is open"
     pipeline.tell_timings(suppressed, published)
     assert set(heard) == told

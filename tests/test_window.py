@@ -10,9 +10,11 @@ import pytest
 from edge_agent.config import PrivacyConfig, WindowConfig
 from edge_agent.prevalence import ShareEstimator
 from edge_agent.types import Box, EmotionScores, Face, TrackedFace
-from edge_agent.window import Window
+from edge_agent.window import FrameRate, Window
+from tests.clocks import StandingClock
 from tests.windows import LABELS
 
+FPS = 15.0
 PRIOR = (0.14, 0.015, 0.14, 0.25, 0.17, 0.115, 0.17)
 
 
@@ -22,8 +24,7 @@ def make_window(min_people: int = 3, rolling_s: float = 900.0, seconds: float = 
         WindowConfig(seconds=seconds, rolling_s=rolling_s),
         PrivacyConfig(min_people=min_people),
         ShareEstimator(LABELS, PRIOR),
-        monotonic=lambda: 0.0,
-        utc_now=lambda: datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc),
+        StandingClock(datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)),
     )
 
 
@@ -32,19 +33,24 @@ def one_hot(emotion: str, sure: float = 0.94) -> np.ndarray:
     return np.array([sure if label == emotion else rest for label in LABELS], dtype=np.float32)
 
 
+def look(window: Window) -> None:
+    """One more frame at :data:`FPS`, counted from the window's start."""
+    window.count_frame(window.frames / FPS)
+
+
 def see(window: Window, people: dict[int, str], frames: int = 1, weight: float = 1.0) -> None:
     """Show the same people for a number of frames."""
     tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in people]
     rows = np.stack([one_hot(emotion) for emotion in people.values()])
     for _ in range(frames):
-        window.count_frame()
+        look(window)
         window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight))
 
 
 def test_an_empty_window_has_no_percentages():
     """Nobody seen is null, not zeros, and not suppressed."""
     window = make_window()
-    window.count_frame()
+    look(window)
     report = window.close(10.0)
     assert (report.frames, report.faces, report.people, report.suppressed) == (1, 0, 0, False)
     assert report.shares is None
@@ -101,6 +107,22 @@ def test_a_face_that_flashes_up_is_no_person():
     assert window.close(10.0).suppressed
 
 
+def test_a_camera_that_comes_late_makes_no_false_face_a_person():
+    """What counts is the frame rate while frames came, not how long the window waited for the camera."""
+    window = make_window(min_people=3)
+    see(window, {1: "happy", 2: "sad"}, frames=28)
+    see(window, {3: "angry"}, frames=2)
+    assert window.close(10.0).suppressed
+
+
+@pytest.mark.parametrize(("at_s", "fps"), [([0, 1, 2], 1.0), ([0, 0.1, 5.1, 5.2], 10.0), ([0, 3, 6], 0.0), ([7], 0.0)])
+def test_gaps_are_no_part_of_the_frame_rate(at_s: list[float], fps: float):
+    rate = FrameRate()
+    for moment in at_s:
+        rate.count(moment)
+    assert rate.fps == pytest.approx(fps)
+
+
 def test_at_one_frame_in_many_seconds_one_sighting_counts():
     """A slow camera sees everybody once, and they count."""
     window = make_window(min_people=3)
@@ -144,7 +166,7 @@ def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
     """They might be all of one person, who looks away."""
     window = make_window(min_people=3)
     for _ in range(150):
-        window.count_frame()
+        look(window)
         window.gate("turned")
     report = window.close(10.0)
     assert (report.people, report.suppressed, report.gated) == (0, False, None)
@@ -178,7 +200,7 @@ def test_somebody_lost_and_found_again_does_not_pass_for_two():
     window = make_window(min_people=3)
     rows = np.stack([one_hot("happy"), one_hot("sad"), one_hot("happy")])
     for _ in range(30):
-        window.count_frame()
+        look(window)
         faces = [
             TrackedFace(Face(Box(0, 0, 50, 50), 0.9), track, lineage) for track, lineage in ((1, 1), (2, 2), (3, 1))
         ]

@@ -16,11 +16,10 @@ REPEATS = 10
 
 def examine_model(config: Config) -> Iterable[Check]:
     """Load the model, compare its answers to the stored ones, and time it."""
-    from edge_agent.classifier import Classifier
-    from edge_agent.model import load_model
+    from edge_agent.classifier import load_classifier
 
-    model = load_model(config.model.path)
-    classifier = Classifier(model, config.model.runtime, config.model.threads, config.model.labels)
+    classifier = load_classifier(config.model)
+    model = classifier.model
     classifier.self_test()
     crops = model.self_test_crops()[:1]
     milliseconds = _milliseconds(lambda: classifier.classify(crops))
