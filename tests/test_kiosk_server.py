@@ -156,6 +156,21 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client: httpx.Clie
             assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", file.read_text(encoding="utf-8")), file.name
 
 
+def test_no_class_of_the_drawn_faces_is_one_of_the_page_s():
+    """A face inherits what is said of the place it stands in: one class for both gave it outlines that it has not."""
+    templates = STATIC.parent / "templates"
+    faces, *pages = (
+        {name for names in re.findall(r"class(?:=|: )[\"`]([^\"`]+)", text) for name in names.split()}
+        for text in [
+            (templates / "faces.svg").read_text(encoding="utf-8"),
+            *(file.read_text(encoding="utf-8") for file in [*templates.glob("*.html"), *STATIC.glob("*.js")]),
+        ]
+    )
+    assert {"skin", "tongue"} <= faces
+    assert {"bars", "drop", "piece"} <= set().union(*pages)
+    assert not faces & set().union(*pages)
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8765", "127.0.0.1.evil.example", "", "192.168.1.5"])
 def test_a_foreign_name_is_refused_on_loopback(client: httpx.Client, host: str):
     answer = client.get("/api/current", headers={"host": host})
