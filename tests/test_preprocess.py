@@ -40,9 +40,17 @@ def test_grey_is_weighted_as_the_eye_sees_it_in_bgr_order() -> None:
 
 
 def test_shrinking_averages_instead_of_picking_pixels() -> None:
-    chequers = (np.indices((192, 192)).sum(0) % 2 * 255).astype(np.uint8)
-    crop = crop_face(chequers, face(0, 0, 192, 192), PLAIN)
-    assert np.abs(crop.astype(int) - 127).max() <= 1
+    # A third of the size: a slope between pixels would pick the middle of each nine, which is black or white.
+    chequers = (np.indices((144, 144)).sum(0) % 2 * 255).astype(np.uint8)
+    crop = crop_face(chequers, face(0, 0, 144, 144), PLAIN)
+    assert np.abs(crop.astype(int) - 127).max() <= 255 / 9
+
+
+def test_enlarging_makes_slopes_and_no_steps() -> None:
+    edge = np.repeat(np.array([[0, 255]], np.uint8), 12, axis=1)
+    row = crop_face(np.tile(edge, (24, 1)), face(0, 0, 24, 24), PLAIN)[0, :, 0].tolist()
+    assert row == sorted(row)
+    assert {0, 255} < set(row)
 
 
 def test_the_longer_side_is_scaled_and_the_centre_shifted() -> None:

@@ -66,6 +66,13 @@ def test_a_turned_face_is_left_out(photo, nose_off, reason):
     assert gate(photo, Face(FACE, 0.9, landmarks(nose_off)), LIMITS).reason == reason
 
 
+def test_the_limits_themselves_pass(photo):
+    """A face is left out beyond a limit, not at it."""
+    face = Face(Box(200, 100, 20, 20), 0.9, landmarks(0.5))
+    limits = FacesConfig(min_size_px=20, max_turn=turn(face), min_sharpness=sharpness(photo, face.box))
+    assert gate(photo, face, limits).reason is None
+
+
 def test_turn_does_not_depend_on_tilt_and_size():
     """A head laid on its shoulder, twice as near, is as frontal as before."""
     angle = np.deg2rad(35)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.film import read_cutouts
@@ -126,6 +126,7 @@ def test_one_frame_never_holds_a_person_twice(places, frames):
         assert len({item.track for item in tracked}) == len(places)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 5), st.integers(0, 5), st.integers(0, 10_000))
 def test_pairs_are_the_best_there_are(rows, columns, seed):
     """Against trying out every assignment."""
@@ -184,6 +185,38 @@ def test_who_appears_far_away_or_much_later_is_certainly_somebody_else():
     ):
         (first, _), *_, (last, lineage) = lineages(places, 1 / 15)
         assert last == lineage != first
+
+
+@pytest.mark.parametrize(("times_as_tall", "same"), [(1.2, True), (2.6, False), (0.35, False)])
+def test_who_reappears_at_once_in_another_size_is_certainly_somebody_else(times_as_tall, same):
+    """Nobody comes so much nearer in a second; a child is not its parent."""
+    tracker = Tracker()
+    lost = tracker.update([face_at(200)], 0.0)[0]
+    for at_s in np.arange(0.1, 3.0, 0.1):
+        tracker.update([], float(at_s))
+    found = tracker.update([face_at(200, side=SIDE * times_as_tall)], 3.0)[0]
+    assert found.track != lost.track
+    assert (found.lineage == lost.lineage) is same
+
+
+@pytest.mark.parametrize(
+    ("fps", "gap_s", "bridged"), [(15, 3.9, True), (15, 4.1, False), (0.25, 8.0, True), (0.25, 13.0, False)]
+)
+def test_a_gap_is_bridged_while_people_can_be_told_from_newcomers(fps, gap_s, bridged):
+    """Four seconds, or three frames of a slow camera."""
+    tracker, last_s = Tracker(), 200 / fps
+    for number in range(201):
+        assert number < 5 or tracker.bridges(number / fps)
+        tracker.update([face_at(200)], number / fps)
+    assert tracker.bridges(last_s + gap_s) is bridged
+
+
+def test_an_earlier_time_counts_as_the_last_one():
+    """The same person, no motion backwards in time."""
+    tracker = Tracker()
+    first = tracker.update([face_at(200)], 1.0)[0]
+    assert tracker.update([face_at(203)], 0.5)[0].track == first.track
+    assert tracker.update([face_at(206)], 1.1)[0].track == first.track
 
 
 def test_one_lost_track_is_continued_by_one_newcomer_only():

@@ -123,6 +123,15 @@ def test_gaps_are_no_part_of_the_frame_rate(at_s: list[float], fps: float):
     assert rate.fps == pytest.approx(fps)
 
 
+def test_from_one_frame_a_second_on_a_single_sighting_does_not_count():
+    window = make_window(min_people=1)
+    for second in range(10):
+        window.count_frame(float(second))
+    flash = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
+    window.add(flash, EmotionScores(LABELS, one_hot("happy")[None]), np.ones(1))
+    assert window.close(10.0).people == 0
+
+
 def test_at_one_frame_in_many_seconds_one_sighting_counts():
     """A slow camera sees everybody once, and they count."""
     window = make_window(min_people=3)
