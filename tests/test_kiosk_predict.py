@@ -12,6 +12,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from edge_agent.kiosk.pictures import predict_mode
 from edge_agent.kiosk.refusal import RefusalError
 from edge_agent.kiosk.render import STATIC
 from edge_agent.kiosk.worker import Worker
+from tests.broker import wait_until
 from tests.kiosk_stage import Stage
 from tests.windows import LABELS
 
@@ -167,6 +169,23 @@ def test_a_form_without_a_picture_is_refused(client: httpx.Client):
     refused(client.post("/api/predict", content=b"--b\r\nno: form", headers=broken), "type", 415)
 
 
+def test_more_pictures_than_are_held_at_a_time_are_refused_at_once(stage: Stage, client: httpx.Client):
+    client.post("/api/predict", content=JPEG)
+    pid = stage.kiosk._site.pictures.worker.pid
+    assert pid is not None
+    with ThreadPoolExecutor(8) as senders:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            sent = [senders.submit(client.post, "/api/predict", content=JPEG) for _ in range(8)]
+            wait_until(lambda: sum(answer.done() for answer in sent) == 5, 10, "five refusals")
+            for answer in sent:
+                if answer.done():
+                    refused(answer.result(), "busy", 503)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert sorted(answer.result().status_code for answer in sent) == [200] * 3 + [503] * 5
+
+
 # -- who may --------------------------------------------------------------------------------------------------------
 
 
@@ -278,15 +297,6 @@ def test_a_picture_beyond_the_reader_s_memory_is_refused_and_the_next_one_is_rea
         assert await code_of(worker.read(JPEG, "a")) == "read"
 
     with_worker(check, memory_mb=90)
-
-
-def test_more_pictures_than_can_wait_are_refused_at_once():
-    async def check(worker: Worker) -> None:
-        codes = await asyncio.gather(*(code_of(worker.read(JPEG, "a")) for _ in range(8)))
-        assert codes.count("read") == 4
-        assert codes.count("busy") == 4
-
-    with_worker(check)
 
 
 def test_an_answer_that_nobody_waited_for_is_not_given_to_the_next():

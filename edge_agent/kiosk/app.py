@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,19 +17,18 @@ from starlette.routing import Route
 from edge_agent.config import Config
 from edge_agent.export import csv_lines
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
-from edge_agent.kiosk.guard import App, Guard
+from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
 from edge_agent.kiosk.language import load_language
-from edge_agent.kiosk.pages import Visit, board
+from edge_agent.kiosk.pages import board
 from edge_agent.kiosk.pictures import Pictures
 from edge_agent.kiosk.render import STATIC, Html, build, digest, static_names
 from edge_agent.kiosk.settings import check_logo, shown_labels
 from edge_agent.kiosk.view import figures
-from edge_agent.kiosk.visit import visit_of
+from edge_agent.kiosk.visit import Visit, visit_of
 from edge_agent.live import Live, LiveState
 from edge_agent.store import Store
 
-_FRESH = {"cache-control": "no-store"}
 _TYPES = {
     ".css": "text/css",
     ".jpeg": "image/jpeg",
@@ -95,7 +94,7 @@ class Site:
     async def board(self, request: Request) -> Response:
         """The live page."""
         page = self._page(visit_of(request, self._config.kiosk.language), self._figures(self._live.state))
-        return HTMLResponse(page, headers=_FRESH)
+        return HTMLResponse(page, headers=FRESH)
 
     async def static(self, request: Request) -> Response:
         """Files of the page: kept for ever under an address with their hash, else asked for again by their ETag."""
@@ -113,7 +112,7 @@ class Site:
         """The operator's logo."""
         if self._logo is None:
             return PlainTextResponse("kiosk.logo is not set", 404)
-        return FileResponse(self._logo, media_type=_TYPES[self._logo.suffix.lower()], headers=_FRESH)
+        return FileResponse(self._logo, media_type=_TYPES[self._logo.suffix.lower()], headers=FRESH)
 
     async def openapi(self, _request: Request) -> Response:
         """The description of the API."""
@@ -121,13 +120,13 @@ class Site:
 
     async def current(self, _request: Request) -> Response:
         """What the page shows now, as JSON."""
-        return JSONResponse(self._figures(self._live.state), headers=_FRESH)
+        return JSONResponse(self._figures(self._live.state), headers=FRESH)
 
     async def events(self, _request: Request) -> Response:
         """The same with every change, as server-sent events."""
         if self.feed.pages >= MAX_PAGES:
             return PlainTextResponse(f"{MAX_PAGES} pages are open already", 503, headers={"retry-after": "30"})
-        return StreamingResponse(self.feed.events(), media_type="text/event-stream", headers=_FRESH)
+        return StreamingResponse(self.feed.events(), media_type="text/event-stream", headers=FRESH)
 
     async def history(self, request: Request) -> Response:
         """Shares over time."""
@@ -135,7 +134,7 @@ class Site:
             body = await run_in_threadpool(self._history.answer, request.query_params)
         except BadQueryError as error:
             return _bad_query(error)
-        return Response(body, media_type="application/json", headers=_FRESH)
+        return Response(body, media_type="application/json", headers=FRESH)
 
     async def windows_csv(self, request: Request) -> Response:
         """Windows for a spreadsheet."""
@@ -145,24 +144,22 @@ class Site:
             return _bad_query(error)
         lines = csv_lines(self._store.history(start, end), self._labels, self._config.device.id)
         name = f'attachment; filename="{self._config.device.id}-windows.csv"'
-        headers = {**_FRESH, "content-disposition": name}
+        headers = {**FRESH, "content-disposition": name}
         return StreamingResponse(chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""
-        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
         body = await run_in_threadpool(generate_latest, self._registry)
-        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST, **_FRESH})
+        return Response(body, headers={"content-type": CONTENT_TYPE_LATEST, **FRESH})
 
     async def healthz(self, _request: Request) -> Response:
         """Whether the web server lives."""
-        return JSONResponse({"status": "ok"}, headers=_FRESH)
+        return JSONResponse({"status": "ok"}, headers=FRESH)
 
     async def readyz(self, _request: Request) -> Response:
         """Whether the agent measures."""
         ready = self._ready()
-        return JSONResponse({"ready": ready}, 200 if ready else 503, headers=_FRESH)
+        return JSONResponse({"ready": ready}, 200 if ready else 503, headers=FRESH)
 
     def _figures(self, state: LiveState) -> dict[str, Any]:
         return figures(state, self._shown, self.build)
@@ -178,4 +175,4 @@ class Site:
 
 
 def _bad_query(error: BadQueryError) -> Response:
-    return JSONResponse({"error": {"code": "query", "detail": str(error)}}, 400, headers=_FRESH)
+    return JSONResponse({"error": {"code": "query", "detail": str(error)}}, 400, headers=FRESH)

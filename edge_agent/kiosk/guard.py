@@ -31,6 +31,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
+FRESH = {"cache-control": "no-store"}
+"""For answers that are another one each time."""
 
 
 def is_loopback(host: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,26 +11,14 @@ from edge_agent.kiosk.language import Language
 from edge_agent.kiosk.refusal import MAX_UPLOAD_MB
 from edge_agent.kiosk.render import STATIC, Html, data_block, fill, join, sprite, static_url
 from edge_agent.kiosk.view import State, strongest
+from edge_agent.kiosk.visit import Visit
+from edge_agent.privacy import USUAL_MIN_PEOPLE
 
 _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
 _THEMES = ("light", "dark")
-_DEMO_BELOW = 3
 _DEFAULT_TITLE = KioskConfig().title
 _NO_FIGURE = "–"
 STATES = (*(state.value for state in State), "agent_down", "stale")
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """How one visitor wants to see a page."""
-
-    language: Language
-    theme: str = ""
-    """``light``, ``dark``, or empty: as the visitor's system does."""
-    wall: bool = False
-    """On a screen that people pass: no ways out, and a minute after the last touch it is as it was."""
-    query: str = ""
-    """What links to the other page carry on of the address: empty or ``?lang=...``."""
 
 
 def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict: bool) -> Html:
@@ -175,7 +162,7 @@ def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
 
 def _remarks(config: Config, words: Language) -> Html:
     keys = []
-    if config.privacy.min_people < _DEMO_BELOW:
+    if config.privacy.min_people < USUAL_MIN_PEOPLE:
         keys.append("demo_note")
     if not config.privacy.acknowledged_use:
         keys.append("acknowledge")

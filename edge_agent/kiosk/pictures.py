@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from edge_agent.config import Config, KioskConfig
 from edge_agent.errors import ConfigError
-from edge_agent.kiosk.guard import is_loopback, is_token
+from edge_agent.kiosk.guard import FRESH, is_loopback, is_token
 from edge_agent.kiosk.pages import predict_page
 from edge_agent.kiosk.refusal import RefusalError
 from edge_agent.kiosk.upload import bearer, discard, take
@@ -20,9 +20,8 @@ from edge_agent.kiosk.worker import Worker
 from edge_agent.secrets import kiosk_token
 
 Mode = Literal["open", "token", "off"]
-_FRESH = {"cache-control": "no-store"}
 _UPLOADS = 3
-"""Bodies that are held in memory at a time."""
+"""Pictures that are held in memory at a time, from the request to the answer; more are refused at once."""
 
 
 def predict_mode(kiosk: KioskConfig) -> Mode:
@@ -81,10 +80,10 @@ class Pictures:
     async def api(self, request: Request) -> Response:
         """The answer as JSON, the same as ``edge-agent predict --json``."""
         try:
-            return JSONResponse(await self._read(request), headers=_FRESH)
+            return JSONResponse(await self._read(request), headers=FRESH)
         except RefusalError as refusal:
             await discard(request)
-            return JSONResponse(refusal.as_dict(), refusal.status, headers=_FRESH)
+            return JSONResponse(refusal.as_dict(), refusal.status, headers=FRESH)
 
     async def _read(self, request: Request) -> dict[str, Any]:
         if self.mode == "off":
@@ -110,4 +109,4 @@ class Pictures:
     ) -> Response:
         visit = visit_of(request, self._config.kiosk.language)
         page = predict_page(self._config, visit, self.mode == "token", answer, error)
-        return HTMLResponse(page, status, headers=_FRESH)
+        return HTMLResponse(page, status, headers=FRESH)

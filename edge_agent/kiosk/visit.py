@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 
-from edge_agent.kiosk.language import available, load_language
-from edge_agent.kiosk.pages import Visit
+from edge_agent.kiosk.language import Language, available, load_language
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """How one visitor wants to see a page."""
+
+    language: Language
+    theme: str = ""
+    """``light``, ``dark``, or empty: as the visitor's system does."""
+    wall: bool = False
+    """On a screen that people pass: no ways out, and a minute after the last touch it is as it was."""
+    query: str = ""
+    """What links to the other page carry on of the address: empty or ``?lang=...``."""
 
 
 def visit_of(request: Request, language: str) -> Visit:

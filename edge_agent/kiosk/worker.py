@@ -29,8 +29,6 @@ IDLE_S = 120.0
 MEMORY_MB = 448
 """Data that a picture may allocate once OpenCV and the model are there: the largest one is 192 MB, and OpenCV 4.14 has
 it twice while it decodes. With those, and beside the agent, it stays below the 700 MB of their service."""
-WAITING = 4
-"""Pictures that may wait for their turn; more are refused at once."""
 _LENGTH = struct.Struct("!I")
 
 
@@ -43,7 +41,6 @@ class Worker:
         self._memory_mb = memory_mb
         self._process: asyncio.subprocess.Process | None = None
         self._turn = asyncio.Lock()
-        self._waiting = 0
         self._idle: asyncio.TimerHandle | None = None
 
     @property
@@ -55,16 +52,10 @@ class Worker:
         """The answer about one picture, as ``edge-agent predict --json`` gives it.
 
         Raises:
-            RefusalError: busy, timeout, picture or unexpected.
+            RefusalError: timeout, picture or unexpected.
         """
-        if self._waiting >= WAITING:
-            raise RefusalError("busy")
-        self._waiting += 1
-        try:
-            async with self._turn:
-                return await self._read(data, name)
-        finally:
-            self._waiting -= 1
+        async with self._turn:
+            return await self._read(data, name)
 
     async def stop(self) -> None:
         """End the process, whatever it is doing."""
