@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,22 +18,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 import pytest
 
+from tests.programs import require
+
 READY_S = 10.0
-
-
-def require_mosquitto() -> None:
-    """Skip the calling test by name without mosquitto; under CI its absence is a failure."""
-    if mosquitto_path() is not None:
-        return
-    message = "mosquitto is not installed: apt-get install mosquitto"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
-
-
-def mosquitto_path() -> str | None:
-    """Where the broker's program is; Debian keeps it in /usr/sbin, which is not on every user's PATH."""
-    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/usr/local/sbin")
 
 
 def free_port() -> int:
@@ -73,15 +59,13 @@ class Broker:
         return f"listener {self.port} 127.0.0.1\npersistence false\n{self.extra}\n"
 
     def start(self) -> Broker:
-        require_mosquitto()
+        program = require("mosquitto", "mosquitto")
         self.directory.mkdir(parents=True, exist_ok=True)
         config = self.directory / "mosquitto.conf"
         user = "user root\n" if os.geteuid() == 0 else ""
         config.write_text(user + self.configuration())
         with (self.directory / "mosquitto.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [mosquitto_path() or "mosquitto", "-v", "-c", str(config)], stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen([program, "-v", "-c", str(config)], stdout=log, stderr=log)
         wait_until(self._is_ready, READY_S, lambda: f"mosquitto on port {self.port}: {self.log()[-500:]}")
         return self
 

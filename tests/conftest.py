@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import edge_agent  # noqa: F401 (first of all: it bounds what OpenCV decodes, which OpenCV reads when it is imported)
-from tests.broker import Broker, require_mosquitto
+from tests.broker import Broker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -42,7 +42,6 @@ def logging_as_it_was() -> Iterator[None]:
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
     """A real mosquitto on a free loopback port; skipped by name without mosquitto, a failure in CI."""
-    require_mosquitto()
     with Broker(tmp_path / "broker") as running:
         yield running
 

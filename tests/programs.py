@@ -7,7 +7,8 @@ import shutil
 
 import pytest
 
-SEARCH_PATH = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/sbin"
+SEARCH_PATH = os.environ.get("PATH", "") + os.pathsep + "/usr/sbin:/usr/local/sbin"
+"""Debian keeps servers in /usr/sbin, which is not on every user's PATH."""
 
 
 def require(program: str, package: str) -> str:

@@ -19,7 +19,7 @@ import pytest
 
 from edge_agent import outbox, publisher
 from edge_agent.publisher import Publisher
-from tests.broker import Broker, Subscriber, free_port, require_mosquitto, wait_until
+from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.certificates import Authority
 from tests.fault_proxy import FaultProxy
 from tests.publishing import Rig, make_config, publishing
@@ -120,7 +120,6 @@ def test_a_window_that_the_broker_refuses_is_told_and_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Promise 4: a PUBACK that says "not authorized" is no delivery."""
-    require_mosquitto()
     monkeypatch.setattr(outbox, "REFUSED_S", 1.0)
     acl = tmp_path / "acl"
     acl.write_text("topic read #\ntopic write countenance/hall/status\n")
@@ -141,7 +140,6 @@ def test_a_window_that_the_broker_refuses_is_told_and_sent_again(
 
 def broker_that_allows(directory: Path, *topics: str) -> Broker:
     """A broker whose access list lets a device write its status and these topics, and everyone read everything."""
-    require_mosquitto()
     acl = directory / "acl"
     acl.write_text("topic read #\n" + "".join(f"topic write countenance/hall/{name}\n" for name in ("status", *topics)))
     acl.chmod(0o644)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import require
+
 ROOT = Path(__file__).parent.parent
 INSTALL = ROOT / "systemd" / "install.sh"
 
@@ -17,11 +19,7 @@ def install(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_shellcheck_has_nothing_to_say() -> None:
-    if shutil.which("shellcheck") is None:
-        if os.environ.get("CI"):
-            pytest.fail("shellcheck is missing: apt-get install shellcheck")
-        pytest.skip("shellcheck is missing: apt-get install shellcheck")
-    done = subprocess.run(["shellcheck", str(INSTALL)], capture_output=True, text=True)
+    done = subprocess.run([require("shellcheck", "shellcheck"), str(INSTALL)], capture_output=True, text=True)
     assert (done.stdout, done.returncode) == ("", 0)
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from edge_agent.config import Config
 from edge_agent.doctor.broker import examine
-from tests.broker import Broker, Subscriber, require_mosquitto, wait_until
+from tests.broker import Broker, Subscriber, wait_until
 from tests.certificates import Authority
+from tests.programs import require
 from tests.publishing import make_config, publishing
 
 SHIPPED = Path(__file__).parent.parent / "configs" / "mosquitto"
@@ -55,7 +56,7 @@ class ShippedBroker(Broker):
 
 @pytest.fixture
 def secure(tmp_path: Path) -> tuple[ShippedBroker, Authority]:
-    require_mosquitto()
+    require("mosquitto_passwd", "mosquitto")
     directory = tmp_path / "broker"
     authority = Authority(directory / "certs")
     authority.issue("server")
@@ -83,7 +84,6 @@ def hall_config(directory: Path, broker: Broker, authority: Authority, **mqtt: o
 
 
 def test_the_local_configuration_works_as_it_is(tmp_path: Path) -> None:
-    require_mosquitto()
     with ShippedBroker(tmp_path / "b", "local.conf") as broker, publishing(make_config(tmp_path, broker.port)) as rig:
         rig.append()
         rig.wait_delivered()

@@ -21,6 +21,7 @@ from edge_agent.config import StoreConfig
 from edge_agent.errors import StoreError
 from edge_agent.store import open_store
 from tests.clocks import SteppedClock
+from tests.programs import require
 from tests.stores import config_for, numbers, opened
 from tests.windows import make_report
 
@@ -401,14 +402,10 @@ for number in range(int(sys.argv[2])):
 
 
 def test_a_window_is_synced_to_the_disk_before_anything_says_so(tmp_path: Path) -> None:
-    if shutil.which("strace") is None:
-        if os.environ.get("CI"):
-            pytest.fail("strace is not installed: apt-get install strace")
-        pytest.skip("strace is not installed: apt-get install strace")
-    trace = tmp_path / "trace"
+    strace, trace = require("strace", "strace"), tmp_path / "trace"
     command = [sys.executable, "-c", WRITER, str(tmp_path / "w.sqlite"), "5"]
     subprocess.run(
-        ["strace", "-f", "-y", "-e", "trace=fdatasync,fsync,pwrite64,write", "-o", str(trace), *command],
+        [strace, "-f", "-y", "-e", "trace=fdatasync,fsync,pwrite64,write", "-o", str(trace), *command],
         check=True,
         capture_output=True,
         env={**os.environ, "PYTHONPATH": "."},

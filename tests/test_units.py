@@ -1,6 +1,5 @@
 """The units and drop-ins, judged by systemd's own tools."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,17 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import require
+
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 SERVICE = SYSTEMD / "countenance.service"
 DROP_INS = ("raspberry-pi", "jetson", "network-camera")
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
-    if shutil.which("systemd-analyze") is None:
-        if os.environ.get("CI"):
-            pytest.fail("systemd-analyze is missing: apt-get install systemd")
-        pytest.skip("systemd-analyze is missing: apt-get install systemd")
-    return subprocess.run(["systemd-analyze", "--no-pager", *arguments], capture_output=True, text=True, timeout=60)
+    command = [require("systemd-analyze", "systemd"), "--no-pager", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
 def lay_out(folder: Path, unit: Path, drop_in: str | None = None) -> Path:

@@ -21,7 +21,8 @@ from tests.device.releases import (
     one_message,
     wait_for_broker,
 )
-from tests.device.trees import ROOT, SYSTEM, debian_tree, require
+from tests.device.trees import ROOT, SYSTEM, debian_tree
+from tests.programs import require
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

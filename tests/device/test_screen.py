@@ -14,7 +14,8 @@ from edge_agent.demo import make_film
 from tests.broker import wait_until
 from tests.device.container import Container
 from tests.device.releases import CONFIG, REPLAY, binds, install, make_release, wait_for_broker
-from tests.device.trees import SCREEN, debian_tree, require
+from tests.device.trees import SCREEN, debian_tree
+from tests.programs import require
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

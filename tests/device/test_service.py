@@ -30,7 +30,8 @@ from tests.device.releases import (
     use,
     wait_for_broker,
 )
-from tests.device.trees import SYSTEM, debian_tree, require
+from tests.device.trees import SYSTEM, debian_tree
+from tests.programs import require
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

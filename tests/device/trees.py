@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.programs import require
+
 ROOT = Path(__file__).parent.parent.parent
 CACHE = ROOT / ".cache" / "device"
 MIRROR = "http://deb.debian.org/debian"
@@ -18,16 +20,6 @@ SYSTEM = f"{PYTHON},systemd,systemd-sysv,dbus,procps,mosquitto,mosquitto-clients
 SCREEN = f"{SYSTEM},libpam-systemd,cage,chromium,xwayland,grim,wlr-randr"
 NEWEST_GLIBC_MINOR = 36
 """Debian 12 has glibc 2.36, so wheels up to manylinux_2_36 run on both releases."""
-
-
-def require(program: str, package: str) -> None:
-    """Skip by name without the program; under CI its absence is a failure."""
-    if shutil.which(program) is not None:
-        return
-    message = f"{program} is missing: apt-get install {package}"
-    if os.environ.get("CI"):
-        pytest.fail(message)
-    pytest.skip(message)
 
 
 def debian_tree(release: str, architecture: str, packages: str, kind: str = "") -> Path:
