@@ -12,7 +12,6 @@ import argparse
 import csv
 import io
 import json
-import platform
 import re
 import zipfile
 from collections.abc import Iterable
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from benchmarks.machine import describe_machine
 from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import load_detector
@@ -64,7 +64,7 @@ def main() -> None:
         "detector": options.detector,
         "detector_size": options.size,
         "model_sha256": classifier.model.info.sha256,
-        "machine": f"{platform.machine()}, {platform.python_version()}, {classifier.runtime_name}",
+        "machine": f"{describe_machine()}, {classifier.runtime_name}",
         "date": datetime.now(timezone.utc).date().isoformat(),
         "photos": {"tuned": len(tuned), "stated": len(stated)},
         "not_found": {"tuned": _missed(tuned), "stated": _missed(stated)},
