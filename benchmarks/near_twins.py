@@ -24,7 +24,6 @@ from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from quantization.answers import published
-from quantization.evaluate import labels_of
 from training.data import PUBLIC, Faces, divide, find_source, load
 
 SIDE = 24
@@ -43,7 +42,7 @@ def main() -> None:
     nearest = best_correlations(public.images, divide(faces).training.images)
     classifier = Classifier(load_model(options.model))
     answers = published(classifier, public.images)
-    right = {head: answers[head].argmax(1) == labels for head, labels in labels_of(public).items()}
+    right = {head: answers[head].argmax(1) == labels for head, labels in public.labels_by_head().items()}
     result = {
         "model": classifier.model.info.name,
         "model_sha256": classifier.model.info.sha256,
@@ -79,7 +78,7 @@ def row(
 ) -> dict[str, Any]:
     """Accuracy by head on all images, on those that have a twin, and on the others; -1 is no label."""
     heads = {}
-    for head, labels in labels_of(public).items():
+    for head, labels in public.labels_by_head().items():
         known = labels >= 0
         parts = {"all": known, "twins": known & twin, "others": known & ~twin}
         heads[head] = {name: round(float(right[head][rows].mean()), 4) for name, rows in parts.items()}

@@ -31,7 +31,6 @@ from edge_agent.model import load_model
 from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
-from quantization.evaluate import labels_of
 from training.data import divide, find_source, load
 
 Image = NDArray[np.uint8]
@@ -49,7 +48,7 @@ def main() -> None:
     options = _options()
     classifier, limits = Classifier(load_model(options.model)), FacesConfig()
     half = divide(load(find_source(options.data))).selection
-    labels = labels_of(half)[classifier.head_name]
+    labels = half.labels_by_head()[classifier.head_name]
     known = labels >= 0
     rows = [
         measure(name, treat, half.images[known], labels[known], classifier, limits)

@@ -72,7 +72,7 @@ class Answers:
 
 def ask(classifier: Classifier, faces: data.Faces) -> Answers:
     """The classifier's answers to the faces that its head's labels know."""
-    labels = faces.labels if classifier.head_name == "fer2013" else faces.majority()
+    labels = faces.labels_by_head()[classifier.head_name]
     batches = [
         classifier.classify(faces.images[start : start + 64, :, :, None]).probabilities
         for start in tqdm(range(0, len(faces), 64), desc="faces", unit="batch", leave=False)

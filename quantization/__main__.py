@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.errors import CountenanceError, InputError
 from edge_agent.model import MODELS
-from training.data import PUBLIC, SPLITS, Faces, divide, find_source, load
+from training.commands import add_data, run, source_of
+from training.data import HEADS, PUBLIC, SPLITS, Faces, divide, load, load_split
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code of errors.py's table."""
-    options = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    try:
-        options.command(options)
-    except CountenanceError as error:
-        print(f"quantization: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run(_parser(), arguments, "%(message)s")
 
 
 def _convert(options: argparse.Namespace) -> None:
@@ -54,11 +44,7 @@ def _card(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from quantization import evaluate
 
-    source = find_source(options.data, options.votes)
-    faces = load(source)
-    faces = faces[faces.splits == options.split]
-    if not len(faces):
-        raise InputError(f"{source.faces}: has no {options.split} images")
+    faces = load_split(source_of(options), options.split)
     if options.compare:
         evaluate.compare(options.compare[0], options.compare[1], faces, options.runtime, print)
     elif options.agreement:
@@ -74,7 +60,7 @@ def _same(options: argparse.Namespace) -> None:
 
 
 def _faces(options: argparse.Namespace) -> Faces:
-    return load(find_source(options.data, options.votes))
+    return load(source_of(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     export = _command(commands, "export", _export, "calibrate a run's int8.tflite, ship it with its .json")
     export.add_argument("run", type=Path)
     export.add_argument("--to", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
-    export.add_argument(
-        "--default-head", choices=("fer2013", "ferplus"), default="ferplus", help="what a device publishes"
-    )
+    export.add_argument("--default-head", choices=HEADS, default="ferplus", help="what a device publishes")
 
     evaluate = _command(
         commands, "evaluate", _evaluate, "accuracy, macro-F1 and calibration error, as the device computes"
@@ -129,11 +113,7 @@ def _command(
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary)
     command.set_defaults(command=function)
-    shared = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
-    command.add_argument(
-        "--data", type=Path, default=shared, help="fer2013.csv[.gz|.xz|.zip] or a folder (%(default)s)"
-    )
-    command.add_argument("--votes", type=Path, help="fer2013new.csv (default: the one beside the data)")
+    add_data(command)
     return command
 
 

@@ -22,11 +22,6 @@ from training.metrics import softmax
 Print = Callable[[str], None]
 
 
-def labels_of(faces: Faces) -> dict[str, NDArray[np.int64]]:
-    """The right answers by head; -1 where there is none."""
-    return {"fer2013": faces.labels, "ferplus": faces.majority()}
-
-
 def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None, show: Print) -> None:
     """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's.
 
@@ -37,7 +32,7 @@ def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None
     answers = published(classifier, faces.images)
     public = bool((faces.splits == PUBLIC).all())
     show(f"{path}, {classifier.runtime_name}, {len(faces)} images")
-    for name, labels in labels_of(faces).items():
+    for name, labels in faces.labels_by_head().items():
         if not (labels >= 0).any():
             show(f"  {name}: no votes in the data")
             continue
@@ -54,7 +49,7 @@ def compare(first: Path, second: Path, faces: Faces, runtime: RuntimeChoice, sho
     if not heads:
         raise ModelError(f"{first} and {second} have no head in common")
     for head in heads:
-        labels, tops = labels_of(faces)[head], [answers[path][head].argmax(1) for path in (first, second)]
+        labels, tops = faces.labels_by_head()[head], [answers[path][head].argmax(1) for path in (first, second)]
         known = labels >= 0
         right = [float((top[known] == labels[known]).mean()) for top in tops]
         differ = int((tops[0] != tops[1]).sum())

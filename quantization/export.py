@@ -22,7 +22,7 @@ from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, fit
 from quantization.convert import FACTS, INT8
 from quantization.figures import Halves, cross_fitted_error, figures, labelled
-from training.data import EMOTIONS, PUBLIC, SIDE, TRAINING, Faces, halves
+from training.data import EMOTIONS, HEADS, PUBLIC, SIDE, TRAINING, Faces, halves
 from training.files import write_atomically
 from training.metrics import confusion
 
@@ -46,7 +46,7 @@ def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
     logits = ask_classifier(Classifier(model, "litert"), public.images)
     parts = halves(public.labels)
     heads = {}
-    for name, labels in (("fer2013", public.labels), ("ferplus", public.majority())):
+    for name, labels in public.labels_by_head().items():
         heads[name] = _head(model.info.heads[name].output, logits[name], labels, parts)
         log.info("%s: %s", name, heads[name].figures)
     info = model.info.model_copy(update={"heads": heads, "self_test": self_test(model, training)})
@@ -126,7 +126,7 @@ def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
         size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
         default_head=default_head,
-        heads={name: _unmeasured(facts["outputs"][name]) for name in ("fer2013", "ferplus")},
+        heads={name: _unmeasured(facts["outputs"][name]) for name in HEADS},
         self_test=SelfTest(crops="", tolerance=0, outputs={}),
         provenance={
             "exported": datetime.now(timezone.utc).date().isoformat(),

@@ -61,7 +61,7 @@ def shipped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_shipped_figures_are_what_the_device_computes(public: Faces, name: str) -> None:
     """Accuracy over all of PublicTest, from the pixels on, is what the .json and the model card state."""
     model = load_model(MODELS / f"{name}.tflite")
-    for head, labels in evaluate.labels_of(public).items():
+    for head, labels in public.labels_by_head().items():
         known = labels >= 0
         scores = Classifier(model, "auto", head=head).classify(public.images[known][..., None])
         counts = confusion(labels[known], scores.probabilities.argmax(1), 7)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ConfigError
+from training.__main__ import main
 from training.data import SPLIT_SEED
 from training.recipe import RECIPES, Recipe, find_recipe, load_recipe
 
@@ -54,3 +55,8 @@ def test_a_wrong_recipe_is_refused_by_key(tmp_path: Path, text: str, reason: str
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read the recipe: No such file"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_the_command_says_who_refuses_and_ends_with_its_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "nowhere.yaml"]) == ConfigError.exit_code
+    assert capsys.readouterr().err == "training: nowhere.yaml: cannot read the recipe: No such file or directory\n"

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.augment import augment, mix
-from training.data import EMOTIONS, Faces
-from training.model import HEADS
+from training.data import EMOTIONS, HEADS, Faces
 from training.recipe import Recipe
 
 Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]

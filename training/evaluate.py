@@ -9,9 +9,8 @@ import keras
 import numpy as np
 
 from edge_agent.errors import InputError
-from training.data import EMOTIONS, Faces, Source, load
+from training.data import EMOTIONS, Faces, Source, load_split
 from training.metrics import Labels, Scores, accuracy, calibration_error, confusion, macro_f1, softmax
-from training.model import HEADS
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,11 @@ def judge(run: Path, source: Source, split: str) -> list[Judgement]:
     path = run / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model; run: python -m training fit")
-    faces = load(source)
-    faces = faces[faces.splits == split]
-    if not len(faces):
-        raise InputError(f"{source.faces}: has no {split} images")
+    faces = load_split(source, split)
     model = keras.saving.load_model(path, compile=False)
     logits = model.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)
     judgements = []
-    for head, labels in zip(HEADS, (faces.labels, faces.majority()), strict=True):
+    for head, labels in faces.labels_by_head().items():
         if (known := labels >= 0).any():
             judgements.append(Judgement(head, faces[known], labels[known], softmax(logits[head][known])))
     return judgements

@@ -5,11 +5,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from training.data import EMOTIONS, SIDE
+from training.data import EMOTIONS, HEADS, SIDE
 from training.recipe import Network
 
-HEADS = ("fer2013", "ferplus")
-"""One head answers as FER-2013's labels do, the other as FER+'s voters do; on 37 % of the images they differ."""
 RELU6 = 6.0
 
 

@@ -12,10 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
-from training.data import Faces
+from training.data import HEADS, Faces
 from training.files import write_atomically
 from training.metrics import softmax
-from training.model import HEADS
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from edge_agent.errors import InputError
 from training import checkpoint
 from training.averaging import averaged
 from training.batches import Batches
-from training.data import EMOTIONS, Division, Faces, Source, divide, load
+from training.data import EMOTIONS, HEADS, Division, Faces, Source, divide, load
 from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
 from training.metrics import accuracy, confusion, cross_entropy
-from training.model import HEADS, build, multiply_adds
+from training.model import build, multiply_adds
 from training.recipe import Recipe
 from training.teachers import teach
 
@@ -154,7 +154,7 @@ def score(model: keras.Model, faces: Faces) -> dict[str, float]:
     """Accuracy and cross-entropy of each head against its own labels; rows without votes are left out of FER+."""
     logits = model.predict(faces.images[..., None].astype(np.float32), batch_size=256, verbose=0)
     result: dict[str, float] = {}
-    for head, labels in (("fer2013", faces.labels), ("ferplus", faces.majority())):
+    for head, labels in faces.labels_by_head().items():
         if not (known := labels >= 0).any():
             continue
         counts = confusion(labels[known], logits[head][known].argmax(1), len(EMOTIONS))
