@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 VENV := .venv/bin
 
-.PHONY: demo test lint setup bench screenshots test-device test-training clean
+.PHONY: demo test lint setup bench screenshots test-device test-training clean help
 
 demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
 	@scripts/setup demo
@@ -48,3 +48,6 @@ setup: ## Make .venv with the agent alone
 
 clean: ## Remove what the other targets made
 	rm -rf .venv .cache build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+help: ## List these targets
+	@sed -nE 's/^([a-z-]+): ## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
