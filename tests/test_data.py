@@ -195,6 +195,13 @@ def test_image_folders_are_read_by_split_and_emotion(tmp_path: Path) -> None:
     assert found == [(PRIVATE, 4, 0), (PUBLIC, 1, 9), (TRAINING, 3, 0)]
 
 
+def test_votes_for_image_folders_are_refused(tmp_path: Path) -> None:
+    """They were left out without a word."""
+    write_image(tmp_path / "train/happy/Training_1.png", IMAGE)
+    with pytest.raises(InputError, match=r"votes\.csv: votes are joined to the rows of a CSV"):
+        find_source(tmp_path, tmp_path / "votes.csv")
+
+
 def test_images_of_another_size_or_place_are_named(tmp_path: Path) -> None:
     write_image(tmp_path / "train/happy/wide.png", np.zeros((48, 64), np.uint8))
     write_image(tmp_path / "train/bored/a.png", IMAGE)

@@ -104,17 +104,19 @@ class Division:
 def find_source(data: Path, votes: Path | None = None) -> Source:
     """The data set under ``data``: a CSV, or a folder that holds one or images by split.
 
-    ``votes`` defaults to the ``fer2013new.csv`` that lies beside the CSV. Raises InputError if there is no data.
+    ``votes`` defaults to the ``fer2013new.csv`` that lies beside the CSV. Raises InputError if there is no data, or
+    votes are named for images, which have no rows to join them to.
     """
     beside = (data if data.is_dir() else data.parent) / "fer2013new.csv"
-    if votes is None and beside.is_file():
-        votes = beside
+    joined = beside if votes is None and beside.is_file() else votes
     if data.is_file():
-        return Source(data, votes)
+        return Source(data, joined)
     for suffix in ("csv", "csv.gz", "csv.xz", "csv.zip", "zip"):
         if (data / f"fer2013.{suffix}").is_file():
-            return Source(data / f"fer2013.{suffix}", votes)
+            return Source(data / f"fer2013.{suffix}", joined)
     if any((data / name).is_dir() for name in _FOLDER_SPLITS):
+        if votes is not None:
+            raise InputError(f"{votes}: votes are joined to the rows of a CSV, and {data} holds images")
         return Source(data, None)
     raise InputError(f"{data}: neither fer2013.csv(.gz|.xz|.zip) nor image folders such as train/angry are here")
 
