@@ -57,7 +57,7 @@ class FastClock(Clock):
 def one_window(store: Store, number: int) -> None:
     """Append, and have it delivered."""
     stored = store.append(make_report(number))
-    store.mark_delivered([stored.seq])
+    store.mark_delivered([stored])
     store.flush()
 
 

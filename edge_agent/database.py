@@ -277,6 +277,11 @@ class Database:
         """Remove these windows."""
         self.rows -= self._sql.executemany("DELETE FROM windows WHERE seq=?", ((seq,) for seq in numbers)).rowcount
 
+    def renumber(self, by: int) -> None:
+        """Raise every number by ``by``, which must take the lowest above the highest."""
+        with self.transaction():
+            self._sql.execute("UPDATE windows SET seq = seq + ?", (by,))
+
     def restamp(self, boot_id: str, wall_minus_monotonic_ms: float) -> int:
         """Give every window of this boot that was stamped by an unsynchronised clock its true start; how many."""
         runs = [number for (number,) in self._sql.execute("SELECT id FROM runs WHERE boot_id=?", (boot_id,))]

@@ -25,6 +25,10 @@ class Ledger:
         """Windows that went undelivered, by reason."""
         self._clock = clock
         self._loaded = False
+        self._first = 1
+        """Where this run began, as long as the file is not :attr:`_loaded`."""
+        self._moves: list[tuple[int, int, int]] = []
+        """(first, next that was due, by how much these rose) for each return to a file with windows unknown so far."""
         self._dirty = False
         self._saved_s = clock.monotonic_s()
 
@@ -44,18 +48,56 @@ class Ledger:
         """Without the old file nobody knows which numbers were given out: go on above any of them."""
         first = max(self.next_seq, epoch_ms(self._clock.wall()))
         self.settled.add(self.next_seq, first - 1)
-        self.next_seq = first
+        self.next_seq = self._first = first
         self._save_at_once()
+
+    @property
+    def numbering(self) -> int:
+        """Changes when windows get other numbers, or earlier ones come to light."""
+        return len(self._moves)
+
+    def number_now(self, seq: int) -> int:
+        """Which number a window of this run has that was given out as ``seq``, or would have been as the next."""
+        for first, next_one, by in self._moves:
+            if first <= seq <= next_one:
+                seq += by
+        return seq
+
+    def overlap(self, file: Database, memory: Database) -> int:
+        """By how much the numbers of ``memory`` must rise, to lie above all that were ever given out.
+
+        Without the old file they began at the time of day. Where that is not kept over a power cut, an earlier run may
+        have begun with the same.
+        """
+        lowest, taken = self._lowest(memory), max(file.bounds()[1], file.settled().highest)
+        return 0 if taken < lowest else max(taken, self.next_seq) + 1 - lowest
+
+    def move(self, memory: Database, by: int) -> None:
+        """Raise the numbers of ``memory`` by what :meth:`overlap` says: none of this run is given out a second time."""
+        lowest = self._lowest(memory)
+        memory.renumber(by)
+        settled = Ranges([(1, lowest + by - 1)])
+        for first, last in self.settled:
+            settled.add(max(first, lowest) + by, last + by)
+        self._moves.append((lowest, self.next_seq, by))
+        self.settled, self.next_seq = settled, self.next_seq + by
+        self._first, self._loaded = lowest + by, False  # whatever file it was that we knew, this is another one
+
+    def _lowest(self, memory: Database) -> int:
+        """The first number of those that belong to memory, also when it holds no windows."""
+        return (memory.bounds()[0] or self.next_seq) if self._loaded else self._first
 
     def take_over(self, file: Database, memory: Database) -> None:
         """The windows of memory go into ``file``, which may hold windows of earlier runs that nobody knew of."""
-        lowest, _ = memory.bounds()
+        lowest = self._lowest(memory)
         oldest, highest = file.bounds()
         settled = file.settled()
         settled.add(1, oldest - 1)
         settled.add(highest + 1, lowest - 1)
         for first, last in self.settled:
             settled.add(first if self._loaded else max(first, lowest), last)
+        if not self._loaded:
+            self._moves.append((lowest, self.next_seq, 0))
         self.settled, self._loaded = settled, True
 
     def lose_what_is_missing(self, *databases: Database) -> None:

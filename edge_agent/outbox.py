@@ -11,7 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.health import Health
 from edge_agent.message import encode, window_payload
@@ -39,7 +39,7 @@ Publish = Callable[[str, bytes], int]
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
-    seq: int
+    window: StoredWindow
     live: bool
     sent_s: float
 
@@ -59,8 +59,8 @@ class Outbox:
     ) -> None:
         self._store, self._session, self._device_id, self._topics = store, session, device_id, topics
         self._publish, self._health, self._rate_hz = publish, health, rate_hz
-        newest = store.latest()
-        self._live_after = newest.seq if newest else 0
+        self._numbering = store.numbering
+        self._live_after = store.last_seq
         self._history_after = 0
         self._backlog: deque[StoredWindow] = deque()
         self._in_flight: dict[int, _InFlight] = {}
@@ -72,19 +72,20 @@ class Outbox:
         """Settle the windows whose PUBACKs came; a refused one is sent again later. Other numbers are ignored."""
         arrived = []
         for mid, refusal in pubacks:
-            window = self._in_flight.pop(mid, None)
-            if window is None:
+            sent = self._in_flight.pop(mid, None)
+            if sent is None:
                 continue
             if refusal:
-                self._refused(window, refusal)
+                self._refused(sent, refusal)
             else:
-                arrived.append(window.seq)
+                arrived.append(sent.window)
         if arrived:
             self._store.mark_delivered(arrived)
             self._health.count("windows_delivered", len(arrived))
 
     def send(self, now_s: float, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
+        self._follow_numbering()
         self._send_live(now_s)
         return self._send_history(now_s) if history else float("inf")
 
@@ -97,6 +98,21 @@ class Outbox:
         """Whether a PUBACK is overdue."""
         oldest = next(iter(self._in_flight.values()), None)
         return oldest is not None and now_s - oldest.sent_s > ACK_S
+
+    def _follow_numbering(self) -> None:
+        """The store got back to its file: windows may wait there, and those of this run may have other numbers."""
+        if self._numbering == self._store.numbering:
+            return
+        self._numbering = self._store.numbering
+        self._live_after = self._store.number_now(self._session, self._live_after + 1) - 1  # perhaps none was given out
+        for mid, sent in self._in_flight.items():
+            seq = self._store.number_now(sent.window.session, sent.window.seq)
+            self._in_flight[mid] = replace(sent, window=replace(sent.window, seq=seq))
+        self._start_history_again()
+
+    def _start_history_again(self) -> None:
+        self._history_after = 0
+        self._backlog.clear()
 
     def _send_live(self, now_s: float) -> None:
         """What cannot go live now is left to history, also while the broker refuses the live topic."""
@@ -128,28 +144,27 @@ class Outbox:
         """Nothing above a live window that is still under way: if it is lost, its turn comes before theirs."""
         if self._backlog:
             return
-        before = min((each.seq for each in self._in_flight.values() if each.live), default=self._live_after + 1)
+        before = min((each.window.seq for each in self._in_flight.values() if each.live), default=self._live_after + 1)
         found = self._store.pending(self._history_after, before)
         if found:
-            under_way = {each.seq for each in self._in_flight.values()}
+            under_way = {each.window.seq for each in self._in_flight.values()}
             self._backlog.extend(window for window in found if window.seq not in under_way)
             self._history_after = found[-1].seq
 
     def _send(self, window: StoredWindow, live: bool, now_s: float) -> None:
         payload = encode(window_payload(window, self._device_id, historical=not live))
         mid = self._publish(self._topics.live if live else self._topics.history, payload)
-        self._in_flight[mid] = _InFlight(window.seq, live, now_s)
+        self._in_flight[mid] = _InFlight(window, live, now_s)
 
-    def _refused(self, window: _InFlight, refusal: str) -> None:
+    def _refused(self, sent: _InFlight, refusal: str) -> None:
         log.error(
             "the broker refused window %d: %s; its access list or quota must allow %s; trying that again in %d s",
-            window.seq, refusal, self._topics.live if window.live else self._topics.history, REFUSED_S,
+            sent.window.seq, refusal, self._topics.live if sent.live else self._topics.history, REFUSED_S,
         )  # fmt: skip
         self._health.count("windows_refused")
         held_until_s = time.monotonic() + REFUSED_S
-        if window.live:
+        if sent.live:
             self._live_held_until_s = held_until_s
         else:
             self._history_held_until_s = held_until_s
-        self._history_after = 0
-        self._backlog.clear()
+        self._start_history_again()

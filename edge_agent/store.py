@@ -162,6 +162,25 @@ class Store:
 
     # -- what the publisher uses --------------------------------------------------------------------------------
 
+    @property
+    def last_seq(self) -> int:
+        """The highest number that was given out or can be taken for one."""
+        return self._ledger.next_seq - 1
+
+    @property
+    def numbering(self) -> int:
+        """Changes when windows that wait came to light below others, or were renumbered (:meth:`number_now`)."""
+        return self._ledger.numbering
+
+    def number_now(self, session: str, seq: int) -> int:
+        """Which number the window has that was handed out as ``seq``.
+
+        Those in memory get higher ones when the file that comes back holds windows of an earlier run under theirs. No
+        number of a session is given to two windows, not even one after the other: consumers tell windows apart by it.
+        """
+        with self._lock:
+            return self._ledger.number_now(seq) if session == self._session else seq
+
     def pending(self, after: int = 0, before: int | None = None, limit: int = 100) -> list[StoredWindow]:
         """Windows that are not settled with ``after < seq < before``, the oldest first, at most ``limit``."""
         found: list[StoredWindow] = []
@@ -173,10 +192,10 @@ class Store:
                     break
         return found
 
-    def mark_delivered(self, numbers: Iterable[int]) -> None:
+    def mark_delivered(self, windows: Iterable[StoredWindow]) -> None:
         """These windows' PUBACKs came. Kept in memory, written with a later window or :meth:`flush`."""
         with self._lock:
-            self._ledger.deliver(numbers)
+            self._ledger.deliver(self.number_now(window.session, window.seq) for window in windows)
 
     def flush(self, at_once: bool = False) -> None:
         """While no windows come: get back to the disk if it is due, write delivery marks older than a minute or all."""
@@ -221,6 +240,7 @@ class Store:
 
     def _take_over(self, file: Database, memory: Database) -> None:
         """Move the windows of memory into the file, which another run of the agent may have left."""
+        self._renumber_above(file, memory)
         self._ledger.take_over(file, memory)
         after = -1
         while chunk := memory.windows("seq > ? ORDER BY seq", (after,)):
@@ -231,6 +251,17 @@ class Store:
         self._write_state(file)
         file.save_settled(self._ledger.settled)
         self._restamped = False  # what lay in the file could not be stamped anew meanwhile
+
+    def _renumber_above(self, file: Database, memory: Database) -> None:
+        """One number that both know would keep everything out of the file; done in memory, it holds if that fails."""
+        by = self._ledger.overlap(file, memory)
+        if not by:
+            return
+        log.warning("%s holds windows under our numbers: ours go up by %d", self._config.path, by)
+        self._ledger.move(memory, by)
+        if self._latest is not None:
+            latest = self._latest
+            self._latest = replace(latest, seq=self.number_now(latest.session, latest.seq))
 
     def _age_s(self, stored: StoredWindow) -> float:
         if stored.boot_id == self._clock.boot_id:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,25 @@ def opened(config: StoreConfig, session: str = "s1", clock: SteppedClock | None 
         yield store
     finally:
         store.close()
+
+
+@contextmanager
+def away(folder: Path) -> Iterator[None]:
+    """As if what ``folder`` lies on were not mounted yet."""
+    aside = folder.with_name(f"{folder.name}.aside")
+    if folder.exists():
+        folder.rename(aside)
+    folder.write_text("not mounted")
+    yield
+    folder.unlink()
+    if aside.exists():
+        aside.rename(folder)
+
+
+def deliver(store: Store, numbers: Iterable[int]) -> None:
+    """The PUBACKs of these came."""
+    wanted = set(numbers)
+    store.mark_delivered([stored for stored in store.pending(limit=100_000) if stored.seq in wanted])
 
 
 def numbers(store: Store) -> list[int]:

@@ -16,7 +16,7 @@ from edge_agent.clock import epoch_ms
 from edge_agent.database import Database
 from edge_agent.rows import Run, to_row
 from tests.clocks import SteppedClock
-from tests.stores import config_for, numbers, opened
+from tests.stores import config_for, deliver, numbers, opened
 from tests.windows import LABELS, make_report
 
 
@@ -71,7 +71,7 @@ def test_only_delivered_windows_are_settled_and_stay_so(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)) as store:
         for number in range(10):
             store.append(make_report(number))
-        store.mark_delivered([1, 2, 5, 9])
+        deliver(store, [1, 2, 5, 9])
         assert numbers(store) == [3, 4, 6, 7, 8, 10]
         assert numbers(store)[:2] == [s.seq for s in store.pending(limit=2)]
         assert [s.seq for s in store.pending(after=4, before=8)] == [6, 7]
@@ -84,7 +84,7 @@ def test_marks_are_written_with_a_window_once_a_minute(tmp_path: Path) -> None:
     clock = SteppedClock()
     with opened(config_for(tmp_path), clock=clock) as store:
         store.append(make_report(1))
-        store.mark_delivered([1])
+        deliver(store, [1])
         store.append(make_report(2))
         assert settled_on_disk(tmp_path) == []
         clock.forward_s = 61
@@ -160,7 +160,7 @@ def test_rows_are_bounded_the_oldest_go_and_only_undelivered_ones_count(tmp_path
     with opened(config_for(tmp_path, max_rows=100)) as store:
         for number in range(100):
             store.append(make_report(number % 5))
-        store.mark_delivered(range(1, 31))
+        deliver(store, range(1, 31))
         for number in range(30):
             store.append(make_report(number % 5))
             assert store.stats().rows <= 100
@@ -211,7 +211,7 @@ def test_a_synchronised_clock_that_is_wrong_for_one_window_drops_no_window(
     with opened(config, "s2", clock) as store:
         store.append(make_report(13))
         assert (store.stats().rows, store.stats().dropped) == (13, {})
-        store.mark_delivered(range(1, 11))
+        deliver(store, range(1, 11))
         assert (store.stats().oldest_pending_s or 0) >= 0
         clock.forward_s = 31 * 86400
         store.append(make_report(14, age_s=-clock.forward_s))

@@ -22,7 +22,7 @@ from edge_agent.errors import StoreError
 from edge_agent.store import open_store
 from tests.clocks import SteppedClock
 from tests.programs import require
-from tests.stores import config_for, numbers, opened
+from tests.stores import away, config_for, deliver, numbers, opened
 from tests.windows import make_report
 
 # -- a disk's moods --------------------------------------------------------------------------------------------------
@@ -64,7 +64,7 @@ def test_of_a_file_with_broken_pages_the_rest_is_saved(tmp_path: Path) -> None:
     with opened(config_for(tmp_path)) as store:
         for number in range(1000):
             store.append(make_report(number % 7))
-        store.mark_delivered(range(1, 101))
+        deliver(store, range(1, 101))
         store.paused = True
     corrupt_pages(path, 60, 63)
     with opened(config_for(tmp_path), "s2") as store:
@@ -84,7 +84,7 @@ def test_what_a_file_found_damaged_at_the_start_has_lost_counts_as_lost_and_not_
     with opened(config_for(tmp_path)) as store:
         for number in range(2000):
             store.append(make_report(number % 7))
-        store.mark_delivered(range(1, 101))
+        deliver(store, range(1, 101))
     middle = path.stat().st_size // 2 // 4096
     corrupt_pages(path, middle, middle + 5)
     with opened(config_for(tmp_path), "s2") as store:
@@ -255,7 +255,7 @@ def test_a_folder_that_cannot_be_made_means_memory_and_is_recovered_from(tmp_pat
         assert store.in_memory
         assert "blocked" in store.reason
         first = store.append(make_report(1)).seq
-        store.mark_delivered([first])
+        deliver(store, [first])
         second = store.append(make_report(2)).seq
         blocker.unlink()
         assert store.in_memory
@@ -290,7 +290,7 @@ def test_windows_waiting_in_a_file_that_was_unreadable_at_the_start_are_sent_lat
     with opened(config) as store:
         for number in range(3):
             store.append(make_report(number))
-        store.mark_delivered([1])
+        deliver(store, [1])
     folder.rename(tmp_path / "away")
     folder.write_text("")
     clock = SteppedClock()
@@ -302,6 +302,78 @@ def test_windows_waiting_in_a_file_that_was_unreadable_at_the_start_are_sent_lat
         clock.forward_s = 20
         next_one = store.append(make_report(5)).seq
         assert numbers(store) == [2, 3, mine, next_one]
+
+
+def test_windows_waiting_in_a_late_file_are_sent_although_none_closed_meanwhile(tmp_path: Path) -> None:
+    folder, clock = tmp_path / "data", SteppedClock()
+    with opened(config_for(folder)) as store:
+        store.append(make_report(1))
+    with away(folder):
+        late = open_store(config_for(folder), "s2", clock=clock)
+    clock.forward_s = 20
+    late.flush()
+    assert not late.in_memory
+    mine = late.append(make_report(2)).seq
+    assert numbers(late) == [1, mine]
+    late.close()
+
+
+def booted(boot: str, late_s: float = 0.0) -> SteppedClock:
+    """Without a clock of its own a machine boots at the same time of day again and again, or a little later."""
+    clock = SteppedClock(boot=boot)
+    clock.off = datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=late_s) - datetime.now(timezone.utc)
+    return clock
+
+
+@pytest.mark.parametrize("late_s", [-0.5, 0.0, 0.05, 0.5], ids=lambda late_s: f"{late_s:+g} s")
+def test_numbers_that_two_boots_without_a_clock_gave_out_cost_no_window(tmp_path: Path, late_s: float) -> None:
+    config = config_for(tmp_path / "data")
+    with away(tmp_path / "data"):
+        store = open_store(config, "s1", clock=booted("boot-1"))
+    first = [store.append(make_report(n % 5)) for n in range(400)]
+    store.close()
+    clock = booted("boot-2", late_s)
+    with away(tmp_path / "data"):
+        store = open_store(config, "s2", clock=clock)
+        before = [store.append(make_report(n)) for n in range(4)]
+        store.mark_delivered(before[:1])
+    clock.forward_s = 20
+    after = [store.append(make_report(n)) for n in range(5)]
+    assert (store.in_memory, store.reason) == (False, "")
+    assert not {stored.seq for stored in before} & {stored.seq for stored in after}, "a key is one window's for ever"
+    store.mark_delivered([before[1], first[0], after[0]])
+    now = [store.number_now(stored.session, stored.seq) for stored in before]
+    expected = [stored.seq for stored in first[1:]] + now[2:] + [stored.seq for stored in after[1:]]
+    assert numbers(store) == expected
+    assert expected == sorted(expected), "what was measured later has higher numbers"
+    assert store.latest() == after[-1]
+    assert len(list(store.history())) == 409
+    store.close()
+    with opened(config, "s3", booted("boot-3", late_s)) as store:
+        assert numbers(store) == expected
+        assert store.append(make_report(1)).seq == after[-1].seq + 1
+
+
+def test_a_window_that_was_renumbered_for_a_disk_still_full_is_there_once(small_disk: Path) -> None:
+    folder = small_disk / "data"
+    with away(folder):
+        store = open_store(config_for(folder), "s1", clock=booted("boot-1"))
+    first = [store.append(make_report(n % 5)).seq for n in range(100)]
+    store.close()
+    clock = booted("boot-2")
+    with away(folder):
+        store = open_store(config_for(folder), "s2", clock=clock)
+        mine = [store.append(make_report(n % 5)) for n in range(100)]
+    ballast = fill(small_disk)
+    for clock.forward_s in (20, 40):
+        mine.append(store.append(make_report(1)))
+        assert store.in_memory
+    ballast.unlink()
+    clock.forward_s = 60
+    store.flush()
+    assert not store.in_memory
+    assert numbers(store) == [*first, *(store.number_now(stored.session, stored.seq) for stored in mine)]
+    store.close()
 
 
 def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +413,7 @@ def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> Non
         full = [store.append(make_report(n % 5)).seq for n in range(100)]
         assert store.in_memory
         assert "full" in store.reason or "disk I/O" in store.reason
-        store.mark_delivered(before[:10] + full[:-20])
+        deliver(store, before[:10] + full[:-20])
         assert numbers(store) == before[10:] + full[-20:]
         clock.forward_s = 20
         full.append(store.append(make_report(3)).seq)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from hypothesis import settings
@@ -13,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from edge_agent.config import StoreConfig
 from edge_agent.store import Store, open_store
 from tests.clocks import SteppedClock
+from tests.stores import away, deliver
 from tests.windows import make_report
 
 MAX_ROWS = 100
@@ -54,7 +56,7 @@ class StoreMachine(RuleBasedStateMachine):
     def deliver(self, data: st.DataObject) -> None:
         if self.waiting:
             numbers = data.draw(st.sets(st.sampled_from(sorted(self.waiting)), max_size=30))
-            self.store.mark_delivered(numbers)
+            deliver(self.store, numbers)
             self.waiting -= numbers
             self.doubtful |= numbers
 
@@ -83,6 +85,24 @@ class StoreMachine(RuleBasedStateMachine):
         found = set(self.pending())
         assert self.waiting <= found <= self.waiting | self.doubtful
         self.waiting, self.doubtful = found, set()
+
+    @rule(count=st.integers(0, 30), delivered=st.integers(0, 30), behind_s=st.integers(0, 2))
+    def late_disk(self, count: int, delivered: int, behind_s: int) -> None:
+        """It is there only after the start, which was at the same time of day as the last such one, or just before."""
+        self.store.close()
+        self.doubtful.clear()
+        self.clock.off = timedelta(0)
+        self.clock.off = datetime(2024, 1, 1, tzinfo=timezone.utc) - timedelta(seconds=behind_s) - self.clock.wall()
+        with away(self.folder / "data"):
+            self.store = self.open()
+            mine = [self.store.append(REPORTS[0]) for _ in range(count)]
+            self.store.mark_delivered(mine[:delivered])
+        self.clock.forward_s += 20
+        self.store.flush()
+        assert not self.store.in_memory
+        self.waiting |= {self.store.number_now(each.session, each.seq) for each in mine[delivered:]}
+        self.last = self.store.last_seq
+        self.append(1, 0)
 
     @invariant()
     def what_waits_is_found(self) -> None:

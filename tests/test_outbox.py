@@ -1,0 +1,82 @@
+"""Which window goes next, where the store gets back to its file while some are under way."""
+
+from __future__ import annotations
+
+import json
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from edge_agent.health import Health
+from edge_agent.outbox import Outbox
+from edge_agent.store import open_store
+from edge_agent.topics import topics_of
+from tests.clocks import SteppedClock
+from tests.publishing import make_config
+from tests.stores import away, numbers
+from tests.windows import make_report
+
+
+class Wire:
+    """What was handed to the connection; a message's place in ``sent`` is its number."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, int]] = []
+
+    def publish(self, topic: str, payload: bytes) -> int:
+        window = json.loads(payload)
+        self.sent.append((topic.rsplit("/", 1)[-1], window["session"], window["seq"]))
+        return len(self.sent) - 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)], ids=["above", "below"])
+def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: Path, ahead: timedelta) -> None:
+    """Over one connection; "below": the new windows begin with lower numbers than those in the file."""
+    config = make_config(tmp_path / "data", 1883)
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s1")
+    in_file = [store.append(make_report(n)).seq for n in range(5)]
+    store.close()
+    clock, wire = SteppedClock(), Wire()
+    clock.off = ahead
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s2", clock=clock)
+        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+        live = [store.append(make_report(n)).seq for n in range(3)]
+        outbox.send(time.monotonic())
+    outbox.acknowledge([(0, "")])
+    clock.forward_s = 20
+    live.append(store.append(make_report(4)).seq)
+    assert not store.in_memory
+    outbox.acknowledge([(1, "")])
+    for _ in range(3):
+        outbox.send(time.monotonic() + 1)
+        outbox.acknowledge([(3, "")])  # the newest: history goes on below the oldest live one that is under way
+    assert [each for each in wire.sent if each[0] == "emotions"] == [("emotions", "s2", seq) for seq in live]
+    assert [each for each in wire.sent if each[0] == "history"] == [("history", "s1", seq) for seq in in_file]
+    outbox.acknowledge([(mid, "") for mid in range(len(wire.sent))])
+    assert numbers(store) == []
+    assert store.stats().pending == 0
+    store.close()
+
+
+def test_a_late_file_does_not_hold_up_the_first_live_window(tmp_path: Path) -> None:
+    """None had closed before the file, with hundreds under higher numbers, was there."""
+    config = make_config(tmp_path / "data", 1883)
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s1")
+    for number in range(300):
+        store.append(make_report(number % 5))
+    store.close()
+    clock, wire = SteppedClock(), Wire()
+    clock.off = timedelta(hours=-1)
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s2", clock=clock)
+        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+    clock.forward_s = 20
+    seq = store.append(make_report(1)).seq
+    outbox.send(time.monotonic())
+    assert wire.sent[0] == ("emotions", "s2", seq)
+    store.close()
