@@ -126,8 +126,7 @@ class Agent:
             stack.callback(self.store.close)
             self._wake_publisher = start_services(self, stack)
             stack.callback(self._capture.stop)
-            if self.store.paused:
-                self._set_paused(True)  # before the camera is opened, whose light would come on
+            self._follow_pause()  # before the camera is opened, whose light would come on
             self._capture.start()
             self._say_ready()
             try:
@@ -179,6 +178,7 @@ class Agent:
         self._wake_publisher()
 
     def _carry_out_requests(self) -> None:
+        self._follow_pause()
         while not self._requests.empty():
             self._requests.get()()
         if self._reload_asked.is_set():
@@ -195,12 +195,10 @@ class Agent:
         self.store.paused = True
         if self.store.in_memory:
             log.warning("paused until the agent restarts: the pause cannot be kept, %s", self.store.reason)
-        self._requests.put(lambda: self._set_paused(True))
 
     def resume(self) -> None:
         """End a pause."""
         self.store.paused = False
-        self._requests.put(lambda: self._set_paused(False))
 
     def reload(self) -> None:
         """Read the configuration again and start over with it.
@@ -225,7 +223,9 @@ class Agent:
             raise ConfigError("this agent has no configuration file that could be read again")
         return self._read_config()
 
-    def _set_paused(self, paused: bool) -> None:
+    def _follow_pause(self) -> None:
+        """Do as the store says: whoever pauses tells it, and a disk that comes late may bring an earlier pause."""
+        paused = self.store.paused
         if paused == self.live.state.paused:
             return
         self._capture.pause(paused)

@@ -79,7 +79,7 @@ class Store:
         self._lock = threading.RLock()
         self._ledger = Ledger(clock)
         self._latest: StoredWindow | None = None
-        self._paused = False
+        self._paused: bool | None = None
         self._restamped = False
         self._disk = Disk(config.path, clock, self._ledger.lose_what_is_missing)
         self._disk.open()
@@ -151,8 +151,8 @@ class Store:
 
     @property
     def paused(self) -> bool:
-        """Whether somebody paused the measuring; survives a restart."""
-        return self._paused
+        """Whether somebody paused the measuring; survives a restart, also where the disk comes later than the agent."""
+        return bool(self._paused)
 
     @paused.setter
     def paused(self, value: bool) -> None:
@@ -234,7 +234,7 @@ class Store:
 
     def _load(self, file: Database) -> None:
         self._ledger.load(file, self._disk.was_damaged)
-        self._paused = file.state("paused") == "1"
+        self._paused = _said_paused(file)
         newest = self._read("seq = ?", (file.bounds()[1],), 1)
         self._latest = newest[0] if newest else None
 
@@ -248,6 +248,8 @@ class Store:
                 self._insert(file, stored)
             after = chunk[-1].seq
         self._ledger.lose_what_is_missing(file)
+        if self._paused is None:  # nobody has said otherwise since the start
+            self._paused = _said_paused(file)
         self._write_state(file)
         file.save_settled(self._ledger.settled)
         self._restamped = False  # what lay in the file could not be stamped anew meanwhile
@@ -367,3 +369,7 @@ class Store:
 
 def _start_and_number(stored: StoredWindow) -> tuple[int, int]:
     return epoch_ms(stored.report.window_start), stored.seq
+
+
+def _said_paused(file: Database) -> bool:
+    return file.state("paused") == "1"

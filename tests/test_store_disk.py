@@ -318,6 +318,27 @@ def test_windows_waiting_in_a_late_file_are_sent_although_none_closed_meanwhile(
     late.close()
 
 
+@pytest.mark.parametrize(("resumed", "paused"), [(False, True), (True, False)])
+def test_a_pause_that_a_late_disk_brings_holds_unless_somebody_resumed_meanwhile(
+    tmp_path: Path, resumed: bool, paused: bool
+) -> None:
+    folder, clock = tmp_path / "data", SteppedClock()
+    with opened(config_for(folder)) as store:
+        store.paused = True
+    with away(folder):
+        late = open_store(config_for(folder), "s2", clock=clock)
+        assert not late.paused
+        if resumed:
+            late.paused = False
+    clock.forward_s = 20
+    late.append(make_report(1))
+    assert not late.in_memory
+    assert late.paused is paused
+    late.close()
+    with opened(config_for(folder), "s3") as store:
+        assert store.paused is paused
+
+
 def booted(boot: str, late_s: float = 0.0) -> SteppedClock:
     """Without a clock of its own a machine boots at the same time of day again and again, or a little later."""
     clock = SteppedClock(boot=boot)
