@@ -6,12 +6,14 @@ import csv
 import io
 import json
 import re
+import resource
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 from http.client import HTTPConnection
@@ -261,9 +263,19 @@ def is_closed(link: socket.socket) -> bool:
         return False
 
 
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """Room for both ends of some hundreds of connections in this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 HEAD = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
 
+@pytest.mark.usefixtures("many_files")
 @pytest.mark.parametrize("sent", [b"", HEAD], ids=["silent", "half a request"])
 def test_the_page_answers_while_hundreds_hold_connections_without_asking(stage: Stage, sent: bytes):
     """None of them costs a file of the agent's for good, and those who listen to the page's events stay."""
@@ -280,6 +292,33 @@ def test_the_page_answers_while_hundreds_hold_connections_without_asking(stage: 
         assert len(stage.kiosk._server.server_state.connections) <= CONNECTIONS
         stage.play("paused")
         assert any('"state": "paused"' in line for line in events)
+
+
+@pytest.mark.usefixtures("many_files")
+def test_a_rush_of_connections_leaves_the_agent_files_for_all_else(tmp_path: Path):
+    """In a process with the usual limit of 1024 files, which the broker, the store and the camera need, too."""
+    code = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (1024, 1024))
+from tests.kiosk_stage import Stage
+with Stage() as stage:
+    print(stage.config.kiosk.port, flush=True)
+    sys.stdin.read()
+"""
+    with (tmp_path / "said").open("wb") as said, ExitStack() as stack:
+        server = subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True
+        )
+        stack.enter_context(server)
+        stack.callback(server.kill)
+        assert server.stdout is not None
+        port = int(server.stdout.readline())
+        with ThreadPoolExecutor(32) as clients:
+            for link in clients.map(lambda _: socket.create_connection(("127.0.0.1", port), timeout=20), range(1500)):
+                stack.enter_context(link)
+        assert httpx.get(f"http://127.0.0.1:{port}/healthz", timeout=20).status_code == 200
+        server.communicate(timeout=20)
+    assert (tmp_path / "said").read_text(encoding="utf-8") == ""
 
 
 def test_where_all_connections_are_in_use_one_more_is_closed_and_the_others_go_on(

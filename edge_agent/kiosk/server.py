@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 START_S = 10.0
+_ACCEPTED = 128
+"""Connections that asyncio takes in one turn of its loop; each has its file some turns before it can be counted."""
 
 
 class Kiosk:
@@ -74,6 +76,7 @@ class Kiosk:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                backlog=_ACCEPTED,
                 timeout_graceful_shutdown=1,
             )
         )
