@@ -22,6 +22,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.clock import Clock
 from edge_agent.config import StoreConfig, WindowConfig
@@ -148,7 +149,7 @@ def describe(result: dict[str, Any]) -> str:
         f"The agent writes {result['true_pace_mb_per_day']:.0f} MB a day, and the file grows by "
         f"{result['file_mb_per_day']:.1f} MB a day.\n"
         f"With the file system's own journal, a card with ext4 takes a day: {reached}.\n"
-        f"({result['machine']}, {result['date']}, `python -m benchmarks.sd_card --minutes {result['minutes']:g}`)"
+        f"({result['machine']}, `python -m benchmarks.sd_card --minutes {result['minutes']:g}`)"
     )
 
 
@@ -162,8 +163,7 @@ def main() -> None:
         result: dict[str, Any] = a_day_in_a_row(Path(name))
     result["true_pace_mb_per_day"], result["reached_mb_per_day"] = at_true_pace(options.minutes, MOUNTS)
     result["minutes"] = options.minutes
-    result["machine"] = f"{platform.machine()}, Linux {platform.release()}"
-    result["date"] = f"{datetime.now(timezone.utc):%Y-%m-%d}"
+    result["machine"] = f"Linux {platform.release()}, {describe_machine()}"
     print(json.dumps(result, indent=2))
     if options.write:
         RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
