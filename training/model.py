@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 from keras import layers
 
@@ -44,9 +46,9 @@ def multiply_adds(model: keras.Model) -> int:
     total = 0
     for layer in model.layers:
         if isinstance(layer, layers.Conv2D):
-            total += int(layer.kernel.shape.num_elements() * layer.output.shape[1] * layer.output.shape[2])
+            total += math.prod(layer.kernel.shape) * layer.output.shape[1] * layer.output.shape[2]
         elif isinstance(layer, layers.Dense):
-            total += int(layer.kernel.shape.num_elements())
+            total += math.prod(layer.kernel.shape)  # a plain tuple under JAX
     return total
 
 
