@@ -107,6 +107,19 @@ def test_a_damaged_archive_is_refused(tmp_path: Path, packing: str, damage: str)
         load(find_source(tmp_path))
 
 
+def test_an_archive_with_a_password_is_refused(tmp_path: Path) -> None:
+    """Of the flags in the directory of a zip file, the first says that its member is encrypted."""
+    plain = write_csv(tmp_path) / "fer2013.csv"
+    packed = packed_as("zip", plain)
+    plain.unlink()
+    content = bytearray(packed.read_bytes())
+    for entry, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(entry) + flags] |= 1
+    packed.write_bytes(content)
+    with pytest.raises(InputError, match=r"fer2013\.zip: cannot be unpacked: .*password.*; unpack it yourself"):
+        load(find_source(tmp_path))
+
+
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no images in it"):
         load(find_source(lines(tmp_path / "fer2013.csv", HEADER)))
@@ -156,6 +169,24 @@ def test_training_loses_copies_of_test_images_and_what_is_no_face(tmp_path: Path
     division = divide(load(find_source(tmp_path)))
     assert division.dropped == {"also_in_a_test_split": 2, "not_a_face": 1}
     np.testing.assert_array_equal(division.training.images, other[None])
+
+
+@pytest.mark.parametrize(
+    ("votes", "dropped"),
+    [
+        # VOTES_HEADER's order: neutral, happy and so on, then contempt, unknown, not a face.
+        pytest.param("0,5,0,0,0,0,0,0,0,5", 0, id="half of the voters"),
+        pytest.param("0,4,0,0,0,0,0,0,0,5", 1, id="one more than half"),
+        pytest.param("0,3,0,0,0,0,0,0,3,4", 0, id="most, but not half, as others knew no answer"),
+        pytest.param("0,0,0,0,0,0,0,2,3,5", 0, id="half, and nobody for the seven"),
+        pytest.param("0,0,0,0,0,0,0,0,0,0", 0, id="nobody voted"),
+    ],
+)
+def test_no_face_is_what_more_than_half_of_all_voters_call_so(tmp_path: Path, votes: str, dropped: int) -> None:
+    write_csv(tmp_path, training=2, public=1)
+    rows = [f"{TRAINING},,{votes}", votes_row(1, TRAINING), votes_row(0, PUBLIC)]
+    lines(tmp_path / "fer2013new.csv", VOTES_HEADER, *rows)
+    assert divide(load(find_source(tmp_path))).dropped["not_a_face"] == dropped
 
 
 def test_private_test_never_enters_a_run(tmp_path: Path) -> None:

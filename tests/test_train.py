@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import yaml
 from edge_agent.errors import InputError
 from tests.fer import write_csv
 from training.data import divide, find_source, load
+from training.metrics import softmax
 from training.recipe import Recipe, find_recipe, load_recipe
 
 pytestmark = [pytest.mark.training, pytest.mark.timeout(600)]
@@ -175,6 +178,66 @@ def test_shipped_networks_keep_their_promise_of_size(name: str, parameters: floa
     built = model.build(load_recipe(find_recipe(name)).network)
     assert built.count_params() <= parameters
     assert model.multiply_adds(built) <= multiply_adds
+
+
+def test_multiply_adds_are_counted_where_shapes_are_tuples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under JAX: 3 x 3 x 1 x 8 at 24 x 24 places and so on, by hand; TensorFlow's shapes count themselves."""
+    from training import model
+    from training.recipe import Network
+
+    built = model.build(Network(widths=(8,), blocks=(1,)))
+    shapes = {layer.name: tuple(layer.kernel.shape) for layer in built.layers if hasattr(layer, "kernel")}
+    for kind in (keras.layers.Conv2D, keras.layers.Dense):
+        monkeypatch.setattr(kind, "kernel", property(lambda layer: SimpleNamespace(shape=shapes[layer.name])))
+    assert model.multiply_adds(built) == 24 * 24 * (3 * 3 * 8 + 2 * 3 * 3 * 8 * 8) + 2 * 8 * 7
+
+
+def test_full_resolution_costs_four_times_as_much() -> None:
+    """What base.yaml and docs/training.md say of the stem's stride."""
+    from training import model
+
+    network = load_recipe(find_recipe("base")).network
+    half, full = (model.multiply_adds(model.build(network.model_copy(update={"stem_stride": s}))) for s in (2, 1))
+    assert full / half == pytest.approx(4, abs=0.01)
+
+
+def test_jax_trains_too(data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """As the documentation advises for teachers on a GPU."""
+    pytest.importorskip("jax", reason="needs jax")
+    run = tmp_path / "run"
+    command = [*fit_command(recipe_file, data, run), "--epochs", "2"]
+    subprocess.run(command, check=True, env=environment() | {"KERAS_BACKEND": "jax"}, capture_output=True)
+    assert json.loads((run / "run.json").read_text())["versions"]["keras_backend"] == "jax"
+    first, second = json.loads((run / "history.json").read_text())
+    assert second["loss"] < first["loss"]
+
+
+def test_a_report_of_an_incomplete_run_names_what_is_missing(finished: Path, data: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    from training.report import report
+
+    for name in ("history.json", "run.json", "config.yaml"):
+        run = shutil.copytree(finished, tmp_path / name)
+        (run / name).unlink()
+        with pytest.raises(InputError, match=rf"{re.escape(name)}: No such file or directory; a run's folder must be"):
+            report(run, find_source(data), "PublicTest")
+
+
+def test_a_teacher_answers_for_an_image_as_for_its_mirror_image(finished: Path, data: Path, tmp_path: Path) -> None:
+    from training.teachers import teach
+
+    faces = load(find_source(data))[:14]
+    mirrored = dataclasses.replace(faces, images=faces.images[:, :, ::-1])
+    answers = {}
+    for name, asked in (("as they are", faces), ("mirrored", mirrored)):
+        (tmp_path / name).mkdir()
+        answers[name] = teach([finished], asked, 3.0, tmp_path / name)
+    for head, soft in answers["as they are"].items():
+        np.testing.assert_allclose(answers["mirrored"][head], soft, atol=1e-5)
+        one_way = keras.saving.load_model(finished / "model.keras", compile=False).predict(
+            faces.images[..., None].astype(np.float32), verbose=0
+        )
+        assert np.abs(softmax(one_way[head] / 3) - soft).max() > 1e-3, "the patterns look otherwise in a mirror"
 
 
 def test_a_run_in_bfloat16_leaves_a_float32_model(data: Path, recipe_file: Path, tmp_path: Path) -> None:

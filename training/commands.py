@@ -8,8 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from edge_agent.errors import CountenanceError
+from edge_agent.errors import CountenanceError, MissingPackageError
 from training.data import Source, find_source
+
+_TRAIN = "pip install -e '.[train]'"
+_INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _TRAIN) | {"jax": "pip install jax"}
+"""What only some commands import, and how it is installed."""
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str] | None, log_format: str) -> int:
@@ -18,11 +22,21 @@ def run(parser: argparse.ArgumentParser, arguments: list[str] | None, log_format
     logging.basicConfig(level=logging.INFO, format=log_format, datefmt="%H:%M:%S")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        options.command(options)
+        _execute(options)
     except CountenanceError as error:
         print(f"{parser.prog.split()[-1]}: {error}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _execute(options: argparse.Namespace) -> None:
+    try:
+        options.command(options)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in _INSTALL:
+            raise
+        raise MissingPackageError(f"{package} is not installed; run: {_INSTALL[package]}") from error
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

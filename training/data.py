@@ -284,7 +284,10 @@ def _open_text(path: Path) -> IO[str]:
         names = [name for name in archive.namelist() if name.endswith(".csv")]
         if len(names) != 1:
             raise InputError(f"{path}: holds {len(names)} CSV files, not one")
-        return io.TextIOWrapper(archive.open(names[0]), encoding="ascii", newline="")
+        try:
+            return io.TextIOWrapper(archive.open(names[0]), encoding="ascii", newline="")
+        except RuntimeError as error:  # it wants a password, or is packed in a way that Python does not know
+            raise InputError(f"{path}: cannot be unpacked: {error}; unpack it yourself") from error
     return path.open(encoding="ascii", newline="")
 
 

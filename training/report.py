@@ -12,6 +12,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from edge_agent.errors import InputError
 from training import plots
 from training.data import EMOTIONS, Source
 from training.evaluate import Judgement, judge
@@ -29,26 +30,33 @@ img { max-width: 100%; } pre { background: #f3f3f3; padding: 1rem; overflow-x: a
 def report(run: Path, source: Source, split: str) -> Path:
     """Write ``report/index.html`` and PNGs into the run folder; returns the HTML file.
 
-    The surest mistakes show images of the data set, so a report stays where the data may be.
+    The surest mistakes show images of the data set, so a report stays where the data may be. Raises InputError where
+    the run lacks a file, or the data images of that split.
     """
+    history, facts, recipe = (_read(run / name) for name in ("history.json", "run.json", "config.yaml"))
     judgements = judge(run, source, split)
-    history = json.loads((run / "history.json").read_text())
     folder = run / "report"
     folder.mkdir(exist_ok=True)
     parts = [f"<h1>{html.escape(run.name)}</h1>", f"<p>Float model on {split}.</p>", _figures(judgements)]
-    for name, figure in _pictures(judgements, history).items():
+    for name, figure in _pictures(judgements, json.loads(history)).items():
         png = _png(figure)
         write_atomically(folder / f"{name}.png", png)
         parts.append(f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(png).decode()}">')
     parts += [_per_class(judgement) for judgement in judgements]
-    parts.append(f"<h2>The run</h2><pre>{html.escape((run / 'run.json').read_text())}</pre>")
-    parts.append(f"<pre>{html.escape((run / 'config.yaml').read_text())}</pre>")
+    parts.append(f"<h2>The run</h2><pre>{html.escape(facts)}</pre><pre>{html.escape(recipe)}</pre>")
     page = (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         f"<title>{html.escape(run.name)}</title><style>{_STYLE}</style>{''.join(parts)}</html>"
     )
     write_atomically(folder / "index.html", page.encode())
     return folder / "index.html"
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; a run's folder must be as `fit` left it") from error
 
 
 def _pictures(judgements: list[Judgement], history: list[dict[str, Any]]) -> dict[str, Figure]:
