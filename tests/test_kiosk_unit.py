@@ -5,20 +5,24 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from tests.kiosk_stage import Stage
+from tests.broker import wait_until
+from tests.kiosk_stage import Stage, free_port
 from tests.programs import require
 
 NOBODY = 65534
 UNIT = Path(__file__).parent.parent / "systemd" / "countenance-kiosk.service"
+WATCH = UNIT.parent / "kiosk-watch.sh"
 
 
 def setting(name: str) -> str:
@@ -48,7 +52,9 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_the_page_is_shown_by_cage_and_chromium_as_the_unit_starts_them(home: Path, tmp_path: Path):
+@contextmanager
+def screen(home: Path, stage: Stage, log: Path, lost_s: int = 120) -> Iterator[subprocess.Popen[bytes]]:
+    """The unit's own command with the page on it; ``lost_s`` in place of the two minutes of patience."""
     require("cage", "cage")
     require("chromium", "chromium")
     display = {"WLR_BACKENDS": "headless", "WLR_LIBINPUT_NO_DEVICES": "1", "WLR_RENDERER": "pixman"}
@@ -56,22 +62,58 @@ def test_the_page_is_shown_by_cage_and_chromium_as_the_unit_starts_them(home: Pa
     environment = {**os.environ, **display, "XDG_RUNTIME_DIR": "/run/user/closed", "HOME": str(home)}
     # In containers, where tests run, Chromium often cannot sandbox itself.
     environment["CHROMIUM_FLAGS"] = "--no-sandbox"
+    (home / "countenance-kiosk").mkdir()
+    if os.geteuid() == 0:
+        os.chown(home / "countenance-kiosk", NOBODY, NOBODY)
+    watch, port, patience, *run = command("ExecStart", stage.config.kiosk.port, home)
+    assert (watch, patience) == ("/opt/countenance/current/systemd/kiosk-watch.sh", "120")
+    run = [shutil.copy(WATCH, home), port, str(lost_s), *run]
+    with log.open("wb") as said:
+        cage = subprocess.Popen(run, env=environment, stdout=said, stderr=said, **as_anybody())
+    try:
+        wait_until(lambda: stage.kiosk._site.feed.pages or cage.poll() is not None, 60, "the page on the screen")
+        assert stage.kiosk._site.feed.pages == 1, log.read_text(errors="replace")
+        yield cage
+    finally:
+        cage.terminate()
+        cage.wait(20)
+
+
+def test_the_page_is_shown_by_cage_and_chromium_as_the_unit_starts_them(home: Path, tmp_path: Path):
     with Stage(tmp_path) as stage:
         stage.play("live")
-        (home / "countenance-kiosk").mkdir()
-        if os.geteuid() == 0:
-            os.chown(home / "countenance-kiosk", NOBODY, NOBODY)
-        run = command("ExecStart", stage.config.kiosk.port, home)
-        with (tmp_path / "log").open("wb") as log:
-            cage = subprocess.Popen(run, env=environment, stdout=log, stderr=log, **as_anybody())
-        try:
-            deadline = time.monotonic() + 60
-            while stage.kiosk._site.feed.pages == 0 and time.monotonic() < deadline and cage.poll() is None:
-                time.sleep(0.1)
-            assert stage.kiosk._site.feed.pages == 1, (tmp_path / "log").read_text(errors="replace")
-        finally:
-            cage.terminate()
-            cage.wait(20)
+        with screen(home, stage, tmp_path / "log") as cage:
+            assert cage.poll() is None
+
+
+def test_the_unit_s_command_ends_when_the_page_s_process_is_killed(home: Path, tmp_path: Path):
+    """Chromium would show an error for ever, and the unit restarts only what has ended."""
+    with Stage(tmp_path) as stage:
+        stage.play("live")
+        with screen(home, stage, tmp_path / "log", lost_s=15) as cage:
+            for process in psutil.Process(cage.pid).children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if "--type=renderer" in process.cmdline():
+                        process.kill()
+            wait_until(lambda: stage.kiosk._site.feed.pages == 0, 10, "the page's end")
+            assert cage.wait(60) is not None
+    assert "the browser has lost it" in (tmp_path / "log").read_text(errors="replace")
+
+
+def test_it_goes_on_while_the_agent_is_away():
+    """The page says so itself, and connects again by itself."""
+    watched = subprocess.Popen([WATCH, str(free_port()), "1", "sleep", "60"])
+    try:
+        with pytest.raises(subprocess.TimeoutExpired):
+            watched.wait(12)
+    finally:
+        watched.terminate()
+        watched.wait(5)
+
+
+def test_shellcheck_has_nothing_to_say_about_the_watch():
+    done = subprocess.run([require("shellcheck", "shellcheck"), WATCH], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("", 0)
 
 
 def test_the_start_waits_until_the_page_answers(tmp_path: Path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import shutil
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -130,6 +131,18 @@ def test_it_comes_back_after_the_agent_and_after_itself(device: Container) -> No
     device.run(f"systemctl kill -s KILL --kill-whom=main {KIOSK}")
     wait_until(lambda: device.show(KIOSK, "NRestarts") == "1", 30, "a restart")
     wait_until(lambda: watches_the_page(device), 60, "Chromium again")
+
+
+def test_it_comes_back_after_a_crash_of_the_page_alone(device: Container) -> None:
+    """Neither cage nor Chromium ends then: two minutes later the unit ends both."""
+    restarts = int(device.show(KIOSK, "NRestarts"))
+    renderers = "ps -u countenance-kiosk -o pid=,args= | awk '/--type=[r]enderer/ {print $1}'"
+    device.run(f"kill -KILL $({renderers})")
+    wait_until(lambda: not watches_the_page(device), 20, "the page's end")
+    time.sleep(60)
+    assert int(device.show(KIOSK, "NRestarts")) == restarts
+    wait_until(lambda: int(device.show(KIOSK, "NRestarts")) == restarts + 1, 100, "a restart")
+    wait_until(lambda: watches_the_page(device), 60, "the page again")
 
 
 def test_a_screen_on_its_side_is_turned_as_documented(device: Container, debian: str) -> None:
