@@ -31,7 +31,7 @@ class LiveState:
     """Grows with every change."""
     camera: CameraState = CameraState.STARTING
     camera_detail: str = ""
-    """The reason in one line when the camera is not running, without secrets."""
+    """The reason in one line when the camera is not running: with its address, so for the log and not for the page."""
     paused: bool = False
     report: WindowReport | None = None
     """The window that was closed last, in this session."""

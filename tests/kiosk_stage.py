@@ -24,6 +24,12 @@ from tests.windows import LABELS
 
 TYPICAL = {"angry": 4.0, "disgust": 1.6, "fear": 2.4, "happy": 46.0, "sad": 7.0, "surprise": 11.0, "neutral": 28.0}
 
+CAMERA_DETAIL = (
+    "opencv camera rtsp://viewer:***@10.20.30.40:554/Streaming/Channels/101?transportmode=unicast: cannot open the stream; "
+    "check address, user and password with: ffplay URL"
+)
+"""What a real agent writes when a camera on the network is gone."""
+
 
 def shares_of(weights: dict[str, float], people: int = 23) -> Shares:
     """Shares in proportion to ``weights`` with intervals as wide as that many people give."""
@@ -103,8 +109,7 @@ class Stage:
         """Bring the agent into a state of the page."""
         self.live.update(paused=state == "paused")
         camera = {"camera_off": CameraState.GONE, "starting": CameraState.STARTING}.get(state, CameraState.RUNNING)
-        detail = "/dev/video0: no such device" if state == "camera_off" else ""
-        self.live.update(camera=camera, camera_detail=detail)
+        self.live.update(camera=camera, camera_detail=CAMERA_DETAIL if state == "camera_off" else "")
         if state == "live":
             self.tell(report_of(shares_of(TYPICAL)))
         elif state == "too_few":

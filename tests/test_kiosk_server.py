@@ -577,6 +577,17 @@ def test_it_stops_at_once_with_pages_open_and_frees_its_port(tmp_path: Path):
 
 def test_camera_states_but_running_and_starting_count_as_off(stage: Stage, client: httpx.Client):
     for camera in (CameraState.STALLED, CameraState.GONE, CameraState.ENDED):
-        stage.live.update(camera=camera, camera_detail="why")
-        current = client.get("/api/current").json()
-        assert (current["state"], current["detail"]) == ("camera_off", "why")
+        stage.live.update(camera=camera)
+        assert client.get("/api/current").json()["state"] == "camera_off"
+
+
+def test_nobody_on_the_network_reads_the_camera_s_address(stage: Stage, client: httpx.Client):
+    """Why it is off stands in the log and in systemd's status line."""
+    stage.play("camera_off")
+    assert "10.20.30.40" in stage.live.state.camera_detail
+    with client.stream("GET", "/api/events") as stream:
+        event = next(line for line in stream.iter_lines() if line.startswith("data: "))
+    answers = [client.get(path).text for path in ("/", "/?wall", "/api/current", "/metrics", "/readyz")]
+    for answer in (event, *answers):
+        assert "10.20.30.40" not in answer
+        assert "viewer" not in answer

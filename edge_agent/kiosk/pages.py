@@ -128,7 +128,7 @@ def _state_text(config: Config, words: Language, state: str) -> str:
 
 def _people(words: Language, figures: Mapping[str, Any]) -> str:
     if figures["people"] is None or figures["span_s"] is None:
-        return str(figures["detail"])
+        return ""
     span_s = float(figures["span_s"])
     span = (
         words.text("span_minutes", n=words.number(span_s / 60))

@@ -80,7 +80,6 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
     visible = shown(report, state)
     answer: dict[str, Any] = {
         "state": state.value,
-        "detail": live.camera_detail if state is State.CAMERA_OFF else "",
         "seq": live.seq,
         "window_end": None,
         "age_s": None,

@@ -68,7 +68,7 @@ function drawHero(state, top, showsTop) {
   set("hero-word", showsTop ? emotion(top.label) : text(`state_${state}`));
   set("hero-text", page.state_texts[state] ?? "");
   const counted = figures.people !== null && figures.span_s !== null;
-  set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : figures.detail);
+  set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : "");
   const late = (state === "stale" || state === "agent_down") && figures.window_end !== null;
   set("last", late ? text("last_figures", { time: time(new Date(figures.window_end)) }) : "");
 }
