@@ -62,6 +62,36 @@ def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: P
     store.close()
 
 
+def test_a_window_of_an_earlier_session_never_goes_live_however_fresh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file, with higher numbers than ours, comes back just after the outbox looked whether it had."""
+    config = make_config(tmp_path / "data", 1883)
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s1")
+    old = [store.append(make_report(n)).seq for n in range(3)]
+    store.close()
+    clock, wire = SteppedClock(), Wire()
+    clock.off = timedelta(hours=-1)
+    with away(tmp_path / "data"):
+        store = open_store(config.store, "s2", clock=clock)
+        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+    clock.forward_s = 20
+    follow = outbox._follow_numbering
+
+    def follow_and_append() -> None:
+        follow()
+        monkeypatch.undo()
+        store.append(make_report(4))
+
+    monkeypatch.setattr(outbox, "_follow_numbering", follow_and_append)
+    for _ in range(2):
+        outbox.send(time.monotonic() + 1)
+    assert not store.in_memory
+    assert sorted(wire.sent) == [("emotions", "s2", store.last_seq), *(("history", "s1", seq) for seq in old)]
+    store.close()
+
+
 def test_a_late_file_does_not_hold_up_the_first_live_window(tmp_path: Path) -> None:
     """None had closed before the file, with hundreds under higher numbers, was there."""
     config = make_config(tmp_path / "data", 1883)

@@ -271,11 +271,35 @@ def test_windows_of_a_wrong_clock_are_stamped_anew_once_it_is_synchronised(tmp_p
     assert abs(first.report.window_start - true_start) < timedelta(seconds=2)
 
 
-def test_a_step_during_a_window_does_not_show_in_its_start(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [timedelta(days=3650), timedelta(seconds=5)], ids=str)
+def test_a_step_during_a_window_does_not_show_in_its_start(tmp_path: Path, step: timedelta) -> None:
+    report = make_report(1)
+    with opened(config_for(tmp_path), clock=SteppedClock(synced=True)) as store:
+        stored = store.append(replace(report, window_start=report.window_start - step))
+    assert abs(stored.report.window_start - report.window_start) < timedelta(seconds=0.5)
+
+
+def test_a_window_that_is_not_synchronised_a_second_time_gets_its_true_time_too(tmp_path: Path) -> None:
     clock = SteppedClock(synced=True)
     with opened(config_for(tmp_path), clock=clock) as store:
-        stored = store.append(make_report(1, datetime.now(timezone.utc) - timedelta(days=3650)))
-    assert abs(stored.report.window_start - datetime.now(timezone.utc)) < timedelta(seconds=12)
+        store.append(make_report(1))
+        clock.off, clock.synced = timedelta(hours=-1), False
+        report = make_report(2)
+        store.append(replace(report, window_start=report.window_start + clock.off))
+        clock.off, clock.synced = timedelta(0), True
+        _, second = store.pending()
+    assert second.clock_synced
+    assert abs(second.report.window_start - report.window_start) < timedelta(seconds=1)
+
+
+def test_a_start_that_was_told_as_true_is_not_told_otherwise_after_another_synchronisation(tmp_path: Path) -> None:
+    clock = SteppedClock(synced=True)
+    with opened(config_for(tmp_path), clock=clock) as store:
+        told = store.append(make_report(1))
+        clock.synced = False
+        store.append(make_report(2))
+        clock.off, clock.synced = timedelta(seconds=3), True
+        assert store.pending(limit=1) == [told]
 
 
 def test_windows_of_an_earlier_boot_keep_their_doubtful_time(tmp_path: Path) -> None:

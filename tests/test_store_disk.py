@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -79,14 +80,17 @@ def test_of_a_file_with_broken_pages_the_rest_is_saved(tmp_path: Path) -> None:
     assert store.paused
 
 
-def test_what_a_file_found_damaged_at_the_start_has_lost_counts_as_lost_and_not_as_waiting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("where", ["middle", "beginning"])
+def test_what_a_file_found_damaged_at_the_start_has_lost_counts_as_lost_and_not_as_waiting(
+    tmp_path: Path, where: str
+) -> None:
     path = tmp_path / "windows.sqlite"
     with opened(config_for(tmp_path)) as store:
         for number in range(2000):
             store.append(make_report(number % 7))
         deliver(store, range(1, 101))
     middle = path.stat().st_size // 2 // 4096
-    corrupt_pages(path, middle, middle + 5)
+    corrupt_pages(path, *{"middle": (middle, middle + 5), "beginning": (2, 50)}[where])
     with opened(config_for(tmp_path), "s2") as store:
         assert damaged_files(tmp_path), "the damage is found while the file is opened"
         waiting = numbers(store)
@@ -339,6 +343,24 @@ def test_a_pause_that_a_late_disk_brings_holds_unless_somebody_resumed_meanwhile
         assert store.paused is paused
 
 
+def test_windows_waiting_in_a_late_file_get_their_true_time_once_it_is_there(tmp_path: Path) -> None:
+    folder, clock = tmp_path / "data", SteppedClock()
+    clock.off = timedelta(hours=-1)
+    with opened(config_for(folder), clock=clock) as store:
+        store.append(make_report(1, clock.wall()))
+    clock.off, clock.synced = timedelta(0), True
+    with away(folder):
+        late = open_store(config_for(folder), "s2", clock=clock)
+        late.append(make_report(2))
+    clock.forward_s = 20
+    assert [stored.clock_synced for stored in late.history()] == [True]
+    late.flush()
+    first, _ = late.history()
+    assert first.clock_synced
+    assert abs(first.report.window_start - datetime.now(timezone.utc)) < timedelta(seconds=12)
+    late.close()
+
+
 def booted(boot: str, late_s: float = 0.0) -> SteppedClock:
     """Without a clock of its own a machine boots at the same time of day again and again, or a little later."""
     clock = SteppedClock(boot=boot)
@@ -512,6 +534,21 @@ def test_a_window_is_synced_to_the_disk_before_anything_says_so(tmp_path: Path) 
     assert len(says) == 5
     assert all(events[at - 1] == "sync" for at in says), "the write-ahead log is synced last, right before"
     assert all("log" in events[start:end] for start, end in zip([0, *says], says, strict=False))
+
+
+def test_the_folder_of_a_new_file_is_synced_before_anything_says_so(tmp_path: Path) -> None:
+    """Without its entry in the folder a power cut would take the whole file."""
+    strace, trace, folder = require("strace", "strace"), tmp_path / "trace", tmp_path / "data"
+    command = [sys.executable, "-c", WRITER, str(folder / "w.sqlite"), "1"]
+    subprocess.run(
+        [strace, "-f", "-y", "-e", "trace=fdatasync,fsync,openat,write", "-o", str(trace), *command],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": "."},
+    )
+    text = trace.read_text(errors="replace")
+    made, said = text.index(f'"{folder}/w.sqlite"'), text.index("STORED")
+    assert re.search(rf"sync\(\d+<{re.escape(str(folder))}>\)", text[made:said])
 
 
 def test_a_killed_writer_leaves_every_window_it_told_of(tmp_path: Path) -> None:
