@@ -98,6 +98,7 @@ class Agent:
         self.config = config
         self.session = secrets.token_hex(8)
         self.live = Live()
+        self.live.update(window_s=config.window.seconds)
         self.health = Health()
         self._notifier = Notifier()
         self._read_config = read_config
@@ -238,6 +239,7 @@ class Agent:
     def _set_window(self, seconds: float) -> None:
         self._close_window()
         self._window.set_seconds(seconds)
+        self.live.update(window_s=seconds)
         log.info("window set", extra={"seconds": seconds})
 
     # -- telling ------------------------------------------------------------------------------------------------

@@ -33,6 +33,8 @@ class LiveState:
     camera_detail: str = ""
     """The reason in one line when the camera is not running: with its address, so for the log and not for the page."""
     paused: bool = False
+    window_s: float = 0.0
+    """How long windows last now, which the command ``set_window`` changes."""
     report: WindowReport | None = None
     """The window that was closed last, in this session."""
     seq: int | None = None

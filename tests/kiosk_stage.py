@@ -25,8 +25,8 @@ from tests.windows import LABELS
 TYPICAL = {"angry": 4.0, "disgust": 1.6, "fear": 2.4, "happy": 46.0, "sad": 7.0, "surprise": 11.0, "neutral": 28.0}
 
 CAMERA_DETAIL = (
-    "opencv camera rtsp://viewer:***@10.20.30.40:554/Streaming/Channels/101?transportmode=unicast: cannot open the stream; "
-    "check address, user and password with: ffplay URL"
+    "opencv camera rtsp://viewer:***@10.20.30.40:554/Streaming/Channels/101?transportmode=unicast: cannot open the "
+    "stream; check address, user and password with: ffplay URL"
 )
 """What a real agent writes when a camera on the network is gone."""
 
@@ -92,7 +92,7 @@ class Stage:
             stack.callback(self.kiosk.stop)
             self._stack.push(stack.pop_all())
         self.url = self.kiosk.address.rstrip("/")
-        self.live.update(camera=CameraState.RUNNING)
+        self.live.update(camera=CameraState.RUNNING, window_s=self.config.window.seconds)
         return self
 
     def __exit__(

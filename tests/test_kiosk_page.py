@@ -85,6 +85,8 @@ def test_a_stale_page_greys_out(stage: Stage, opened: Open):
     has_state(page, "stale")
     assert page.evaluate("getComputedStyle(document.querySelector('.hero')).filter") == "grayscale(1)"
     expect(page.locator("#last")).to_contain_text("Figures from")
+    for words in ("#hero-lead", "#people"):  # "right now" and "in the last 10 seconds" would contradict it
+        expect(page.locator(words)).to_be_empty()
 
 
 def test_the_rolling_estimate_is_labelled_as_such(stage: Stage, opened: Open):

@@ -30,7 +30,8 @@ from edge_agent.kiosk import protocol
 from edge_agent.kiosk.protocol import CONNECTIONS
 from edge_agent.kiosk.render import STATIC
 from edge_agent.live import CameraState
-from tests.broker import free_port
+from tests.agent_process import AgentProcess, configure
+from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.kiosk_stage import TYPICAL, Stage, report_of, shares_of
 from tests.windows import LABELS
 
@@ -89,9 +90,41 @@ def test_each_state_is_told_apart_without_script_and_shows_no_figures(
     assert {emotion["percent"] for emotion in current["emotions"]} == {None}
 
 
-def test_old_figures_are_called_out_of_date(stage: Stage, client: httpx.Client):
+def test_old_figures_are_called_out_of_date_and_not_those_of_right_now(stage: Stage, client: httpx.Client):
     stage.play("stale")
+    page = client.get("/").text
+    assert 'data-state="stale"' in page
+    assert re.search(r'id="last">Figures from \d', page)
+    assert 'id="hero-lead"><' in page
+    assert 'id="people"><' in page
+
+
+def test_a_window_that_was_cut_short_does_not_make_its_longer_successor_late(stage: Stage, client: httpx.Client):
+    """As the command set_window does."""
+    stage.tell(report_of(shares_of(TYPICAL), age_s=600.0))
+    stage.live.update(window_s=3600.0)
+    assert client.get("/api/current").json()["stale_after_s"] == 3 * 3600 + 5
+    assert 'data-state="live"' in client.get("/").text
+    stage.live.update(window_s=10.0)
+    assert client.get("/api/current").json()["stale_after_s"] == 35
     assert 'data-state="stale"' in client.get("/").text
+
+
+def test_the_page_of_a_running_agent_follows_set_window(broker: Broker, tmp_path: Path):
+    page = free_port()
+    path = configure(tmp_path, mqtt={"port": broker.port}, kiosk={"enabled": True, "port": page})
+
+    def stale_after_s() -> float | None:
+        with suppress(httpx.TransportError):
+            answer: float | None = httpx.get(f"http://127.0.0.1:{page}/api/current").json()["stale_after_s"]
+            return answer
+        return None
+
+    with Subscriber(broker.port, "countenance/#") as subscriber, AgentProcess("run", "-c", path, folder=tmp_path):
+        subscriber.wait_for("/emotions", 1, 30)
+        wait_until(lambda: 8 <= (stale_after_s() or 0) < 30, 10)
+        subscriber.client.publish("countenance/test/command/set_window", b'{"seconds": 600}', qos=1)
+        wait_until(lambda: stale_after_s() == 3 * 600 + 5, 10)
 
 
 def test_a_suppressed_window_gives_away_no_number_of_people(stage: Stage, client: httpx.Client):

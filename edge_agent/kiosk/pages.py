@@ -24,8 +24,10 @@ STATES = (*(state.value for state in State), "agent_down", "stale")
 def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict: bool) -> Html:
     """The live page."""
     words = visit.language
-    state = "stale" if _is_stale(figures) else str(figures["state"])
+    stale = _is_stale(figures)
+    state = "stale" if stale else str(figures["state"])
     top = strongest(figures["emotions"])
+    lead = "strongest_recently" if figures["rolling"] else "strongest"
     return fill(
         "board.html",
         {
@@ -39,13 +41,13 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "device_id": config.device.id,
             "refresh_s": max(5, round(config.window.seconds)),
             "chip": words.text(f"state_{state}"),
-            "face": _kind(top["label"]) if top else ("other" if state == "stale" else state),
-            "lead": words.text("strongest_recently" if figures["rolling"] else "strongest") if top else "",
+            "face": _kind(top["label"]) if top else ("other" if stale else state),
+            "lead": words.text(lead) if top and not stale else "",
             "number": words.percent(top["percent"]) if top else "",
             "word": words.emotion(top["label"]) if top else words.text(f"state_{state}"),
             "text": _state_text(config, words, state),
-            "people": _people(words, figures),
-            "last": _last(words, figures) if state == "stale" else "",
+            "people": "" if stale else _people(words, figures),
+            "last": _last(words, figures) if stale else "",
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
             "remarks": _remarks(config, words),
             "wall": Html(" data-wall") if visit.wall else Html(""),

@@ -95,7 +95,8 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
     if report is not None:
         answer["window_end"] = _iso(report)
         answer["age_s"] = round(max(0.0, now - report.start_monotonic_s - report.window_s), 1)
-        answer["stale_after_s"] = report.window_s * STALE_WINDOWS + STALE_MARGIN_S
+        # The last window may have been cut short, where the camera went away or the length was set anew.
+        answer["stale_after_s"] = max(report.window_s, live.window_s) * STALE_WINDOWS + STALE_MARGIN_S
     return answer
 
 

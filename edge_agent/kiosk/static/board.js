@@ -56,20 +56,20 @@ function draw() {
   root.toggleAttribute("data-stale", stale);
   at("identify").hidden = performance.now() - receivedMs >= figures.identify_s * 1000;
   set("chip", text(`state_${state}`));
-  drawHero(state, top, showsTop);
+  drawHero(state, top, showsTop, stale);
   drawBars(top);
   speak(state, top, showsTop);
 }
 
-function drawHero(state, top, showsTop) {
+function drawHero(state, top, showsTop, stale) {
   at("hero-face").setAttribute("href", `#face-${showsTop ? kind(top.label) : state === "stale" ? "other" : state}`);
-  set("hero-lead", showsTop ? text(figures.rolling ? "strongest_recently" : "strongest") : "");
+  set("hero-lead", showsTop && !stale ? text(figures.rolling ? "strongest_recently" : "strongest") : "");
   set("hero-number", showsTop ? percent(top.percent) : "");
   set("hero-word", showsTop ? emotion(top.label) : text(`state_${state}`));
   set("hero-text", page.state_texts[state] ?? "");
-  const counted = figures.people !== null && figures.span_s !== null;
+  const counted = figures.people !== null && figures.span_s !== null && !stale;
   set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : "");
-  const late = (state === "stale" || state === "agent_down") && figures.window_end !== null;
+  const late = stale && figures.window_end !== null;
   set("last", late ? text("last_figures", { time: time(new Date(figures.window_end)) }) : "");
 }
 
