@@ -410,6 +410,50 @@ def test_a_wall_shows_everything_at_once_with_its_remarks(browser: Browser, talk
     page.close()
 
 
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """A stage whose store is empty and whose page has every remark."""
+    with Stage(tmp_path_factory.mktemp("fresh"), privacy={"acknowledged_use": False, "min_people": 1}) as running:
+        running.live.update(report=report_of(None))
+        yield running
+
+
+OVER_FOOT = """() => {
+  const lowest = (e) => e.getBoundingClientRect().bottom;
+  const foot = document.querySelector(".foot").getBoundingClientRect().top;
+  return [...document.querySelectorAll("main *:not(.hidden)")]
+    .filter((e) => e.checkVisibility() && !e.closest("symbol") && lowest(e) > foot + 0.5)
+    .map((e) => `${e.tagName} #${e.id}: ${lowest(e) - foot}`);
+}"""
+
+
+@pytest.mark.parametrize("language", available())
+@pytest.mark.parametrize("query", ["", "wall&"], ids=["page", "wall"])
+def test_without_any_history_nothing_lies_over_the_remarks(browser: Browser, fresh: Stage, query: str, language: str):
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto(f"{fresh.url}/?{query}lang={language}")
+    expect(page.locator("#trend-empty")).to_have_text(load_language(language).texts["trend_empty"])
+    expect(page.locator("#trend-empty")).not_to_have_attribute("hidden", "")
+    for width, height in (*WALLS, *((size["width"], size["height"]) for size in SIZES.values())):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_timeout(50)  # the chart is drawn anew once it has its new size
+        assert page.evaluate(OVER_FOOT) == [], (width, height)
+        if page.locator(".trend").is_visible():
+            words, chart = page.locator("#trend-empty").bounding_box(), page.locator("#chart").bounding_box()
+            assert words is not None
+            assert chart is not None
+            assert chart["y"] <= words["y"] < words["y"] + words["height"] <= chart["y"] + chart["height"]
+    page.close()
+
+
+def test_the_trend_does_not_call_itself_empty_before_it_has_asked(opened: Open):
+    page = opened("/healthz")
+    page.route("**/api/history*", lambda route: None)
+    page.goto(page.url.replace("/healthz", "/"))
+    expect(page.locator("#chart text")).to_have_count(5)
+    expect(page.locator("#trend-empty")).to_be_hidden()
+
+
 def test_script_writes_numbers_as_the_server_does(stage: Stage, opened: Open):
     """Without script and with it the same digits, by our language file and by the browser's Intl."""
     page = opened()

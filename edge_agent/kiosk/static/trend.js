@@ -14,7 +14,7 @@ const buttons = [...document.querySelectorAll("[data-span]")];
 const labels = page.figures.emotions.map((one) => one.label);
 
 let span = "hour";
-let buckets = [];
+let buckets = null; // not known yet
 let endMs = Date.now();
 
 async function load() {
@@ -29,8 +29,8 @@ async function load() {
 }
 
 function draw() {
-  const known = buckets.filter((one) => one.percentages !== null);
-  at("trend-empty").hidden = known.length > 0;
+  const known = (buckets ?? []).filter((one) => one.percentages !== null);
+  at("trend-empty").hidden = buckets === null || known.length > 0;
   at("chart").replaceChildren(chart(known));
   fillTable(known);
 }
@@ -115,7 +115,7 @@ function fillTable(known) {
 function choose(wanted) {
   span = wanted;
   for (const button of buttons) button.setAttribute("aria-pressed", String(button.dataset.span === span));
-  buckets = [];
+  buckets = null;
   load();
 }
 
