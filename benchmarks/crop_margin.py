@@ -75,11 +75,11 @@ def main() -> None:
         best = smoothed_best({framing: scores[head] for framing, scores in grid.items()})
         result["heads"][head] = {
             "best": {"scale": best.scale, "shift_y": best.shift_y},
-            "tuned_at_best": round(grid[best][head], 4),
-            "stated_at_best": round(score(classifier, stated, best)[head], 4),
+            "tuned_at_best": round(grid[best][head], 6),
+            "stated_at_best": round(score(classifier, stated, best)[head], 6),
             "in_use": {"scale": known.scale, "shift_y": known.shift_y},
-            "tuned_in_use": round(at_known[0][head], 4),
-            "stated_in_use": round(at_known[1][head], 4),
+            "tuned_in_use": round(at_known[0][head], 6),
+            "stated_in_use": round(at_known[1][head], 6),
         }
         print(_table(head, grid))
     print(json.dumps(result, indent=1))

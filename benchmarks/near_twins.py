@@ -81,7 +81,7 @@ def row(
     for head, labels in public.labels_by_head().items():
         known = labels >= 0
         parts = {"all": known, "twins": known & twin, "others": known & ~twin}
-        heads[head] = {name: round(float(right[head][rows].mean()), 4) for name, rows in parts.items()}
+        heads[head] = {name: round(float(right[head][rows].mean()), 6) for name, rows in parts.items()}
     return {"correlation": correlation, "twins": int(twin.sum()), "heads": heads}
 
 

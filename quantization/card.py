@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.errors import InputError
 from edge_agent.model import Head, ModelInfo, read_info
 from training.files import write_atomically
 from training.metrics import per_class
@@ -22,15 +23,16 @@ def write_card(models: Path, sweep: Path, to: Path) -> None:
     """Write the card from all models in a folder and the figures in ``sweep``.
 
     Those are what ``benchmarks.crop_margin --write`` and ``benchmarks.near_twins --write`` left. Raises ModelError
-    where a model's .json is broken.
+    where a model's .json is broken, and InputError where figures are of another model than the one that is there.
     """
     infos = [read_info(path) for path in sorted(models.glob("*.json"))]
     shipped = next(info for info in infos if info.name == "emotion")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
         figures=_figures(infos),
+        measured=_measured(infos),
         per_class="\n\n".join(_per_class(shipped, name) for name in shipped.heads),
-        wild=_wild(sweep),
-        **_public_test(sweep),
+        wild=_wild(sweep, infos),
+        **_public_test(sweep, infos),
         **_rows(shipped),
         sizes=_sizes(infos),
         training=_training(infos),
@@ -66,10 +68,27 @@ def _per_class(info: ModelInfo, name: str) -> str:
     return f"`{info.name}`, {_HEADS[name]}:\n\n" + _table(("emotion", "precision", "recall", "F1", "images"), rows)
 
 
-def _wild(folder: Path) -> str:
+def _measured(infos: list[ModelInfo]) -> str:
+    """With what, where and when; models that were measured alike stand together."""
+    names: dict[str, list[str]] = {}
+    for info in infos:
+        how = info.provenance["measured"]
+        names.setdefault(f"{how['runtime']} on {how['machine']}", []).append(f"`{info.name}`")
+    return "; ".join(f"{' and '.join(models)}: {how}" for how, models in names.items())
+
+
+def _results(path: Path, infos: list[ModelInfo]) -> dict[str, Any]:
+    """The figures of a benchmark, which must be of the model that is there now."""
+    results: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if results["model_sha256"] not in {info.sha256 for info in infos if info.name == results["model"]}:
+        raise InputError(f"{path}: was measured with another {results['model']}.tflite; run its benchmark again")
+    return results
+
+
+def _wild(folder: Path, infos: list[ModelInfo]) -> str:
     rows = []
     for path in sorted(folder.glob("crop_margin*.json")):
-        sweep: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        sweep = _results(path, infos)
         for name, figures in sweep["heads"].items():
             rows.append(
                 (
@@ -84,9 +103,9 @@ def _wild(folder: Path) -> str:
     return _table(("model", "detector", "head", "balanced accuracy", "faces not found", "measured"), rows)
 
 
-def _public_test(folder: Path) -> dict[str, str]:
+def _public_test(folder: Path, infos: list[ModelInfo]) -> dict[str, str]:
     """What makes PublicTest kinder, and its labels less certain, than its figures tell."""
-    facts: dict[str, Any] = json.loads((folder / "near_twins.json").read_text(encoding="utf-8"))
+    facts = _results(folder / "near_twins.json", infos)
     widest = facts["rows"][-1]
     others = " and ".join(f"{100 * f['others']:.1f} % ({_HEADS[name]})" for name, f in widest["heads"].items())
     return {
@@ -121,7 +140,7 @@ def _training(infos: list[ModelInfo]) -> str:
             f"{count} {reason.replace('_', ' ')}" for reason, count in run["dropped_from_training"].items()
         )
         descents = _descents(run)
-        notes = "".join(f" Note on `{r['recipe']}`: {r['note']}." for r in descents if "note" in r)
+        notes = "".join(f" Note on `{r['recipe']}`, seed {r['seed']}: {r['note']}." for r in descents if "note" in r)
         lines.append(
             f"- `{info.name}`: {', then '.join(_descent(r) for r in descents)}; "
             f"{run['images']['training']} training images (dropped: {dropped}); keras {run['versions']['keras']}, "
@@ -140,9 +159,10 @@ def _descents(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _descent(run: dict[str, Any]) -> str:
-    epochs = f", {run['epochs']} epochs" if "epochs" in run else ""
+    limit = run["hyperparameters"]["network"].get("limit")
+    cut = f", limit {limit:g}" if limit else ""
     taught = f", distilled from {' and '.join(run['teachers'])}" if run["teachers"] else ""
-    return f"recipe `{run['recipe']}` (seed {run['seed']}{epochs}{taught})"
+    return f"recipe `{run['recipe']}` (seed {run['seed']}, {run['epochs']} epochs{cut}{taught})"
 
 
 def _calibration(info: ModelInfo) -> str:

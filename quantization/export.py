@@ -8,12 +8,14 @@ import json
 import logging
 import re
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.machine import describe_machine
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
 from edge_agent.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
@@ -49,11 +51,22 @@ def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
     for name, labels in public.labels_by_head().items():
         heads[name] = _head(model.info.heads[name].output, logits[name], labels, parts)
         log.info("%s: %s", name, heads[name].figures)
-    info = model.info.model_copy(update={"heads": heads, "self_test": self_test(model, training)})
+    info = model.info.model_copy(
+        update={
+            "heads": heads,
+            "self_test": self_test(model, training),
+            "provenance": model.info.provenance | {"measured": measured_with()},
+        }
+    )
     to.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to, model.content)
     write_atomically(to.with_suffix(".json"), _readable(info).encode())
     return info
+
+
+def measured_with() -> dict[str, str]:
+    """What the figures belong to: runtimes round differently, and so, rarely, do processors."""
+    return {"runtime": f"ai-edge-litert {metadata.version('ai-edge-litert')}", "machine": describe_machine()}
 
 
 def self_test(model: Model, training: Faces) -> SelfTest:
@@ -111,7 +124,7 @@ def _described(
         bias=tuple(round(b, 5) for b in scaling.bias),
         prior=tuple((np.bincount(fitted, minlength=n) / len(fitted)).round(6).tolist()),
         confusion=tuple(tuple(row) for row in counts.tolist()),
-        figures={name: round(value, 4) for name, value in measured.items()},
+        figures={name: round(value, 6) for name, value in measured.items()},
         reference=reference,
     )
 

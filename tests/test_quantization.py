@@ -25,6 +25,7 @@ from quantization.export import export
 from quantization.figures import figures as figures_of
 from quantization.figures import labelled
 from tests.fer import write_csv
+from tests.run_folders import run_of
 from training.data import PRIVATE, PUBLIC, Faces, divide, find_source, load
 from training.metrics import accuracy, calibration_error, confusion, softmax
 from training.recipe import find_recipe, load_recipe
@@ -45,15 +46,7 @@ def public() -> Faces:
 
 @pytest.fixture(scope="module")
 def shipped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run folder around the shipped int8 file, as ``fit`` and ``convert`` would leave it."""
-    model, run = load_model(), tmp_path_factory.mktemp("run")
-    training = model.info.provenance["training"]
-    (run / "int8.tflite").write_bytes(model.content)
-    outputs = {name: head.output for name, head in model.info.heads.items()}
-    (run / "convert.json").write_text(json.dumps({"outputs": outputs, **model.info.provenance["conversion"]}))
-    (run / "run.json").write_text(json.dumps(training))
-    (run / "history.json").write_text(json.dumps([{}] * training["epochs"]))
-    return run
+    return run_of(load_model(), tmp_path_factory.mktemp("run"))
 
 
 @pytest.mark.shared
@@ -169,6 +162,18 @@ def test_the_model_card_is_the_one_that_the_command_writes(tmp_path: Path) -> No
     root = Path(__file__).parent.parent
     write_card(MODELS, root / "benchmarks" / "results", tmp_path / "card.md")
     assert (tmp_path / "card.md").read_text() == (root / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["near_twins.json", "crop_margin_tiny.json"])
+def test_figures_of_another_model_are_not_put_into_the_card(tmp_path: Path, name: str) -> None:
+    results = Path(__file__).parent.parent / "benchmarks" / "results"
+    for path in results.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    figures = json.loads((results / name).read_text()) | {"model_sha256": "0" * 64}
+    (tmp_path / name).write_text(json.dumps(figures))
+    with pytest.raises(InputError, match=rf"{name}: was measured with another (emotion|tiny)\.tflite"):
+        write_card(MODELS, tmp_path, tmp_path / "card.md")
+    assert not (tmp_path / "card.md").exists()
 
 
 @pytest.mark.training
