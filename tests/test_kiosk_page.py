@@ -107,6 +107,24 @@ def test_the_device_shows_its_name_when_asked(stage: Stage, opened: Open):
     expect(page.locator("#identify")).to_be_hidden()
 
 
+@pytest.mark.parametrize("letter", ["W", "Westflügel "])
+def test_the_longest_name_and_id_are_shown_whole(browser: Browser, tmp_path: Path, letter: str):
+    device = {"id": "W" * 64, "name": (letter * 64)[:64].strip()}
+    page = browser.new_page()
+    with Stage(tmp_path, device=device) as stage:
+        page.goto(f"{stage.url}/?wall")
+        stage.live.update(identified_monotonic_s=time.monotonic() + 600)
+        expect(page.locator("#identify")).to_be_visible()
+        for width, height in (*WALLS, *((size["width"], size["height"]) for size in SIZES.values())):
+            page.set_viewport_size({"width": width, "height": height})
+            boxes = page.evaluate("""[...document.querySelectorAll("#identify bdi")]
+                .flatMap((e) => [...e.getClientRects()]).map((box) => [box.left, box.top, box.right, box.bottom])""")
+            lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+            assert (min(lefts) > 0, min(tops) > 0) == (True, True), (width, height)
+            assert (max(rights) < width, max(bottoms) < height) == (True, True), (width, height)
+    page.close()
+
+
 def test_an_open_page_loads_itself_anew_after_an_update(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
     page = opened()
     page.evaluate("window.same = true")
