@@ -15,7 +15,7 @@ test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that 
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/python -m pytest -m "not device and not training" $(PYTEST_ARGS)
 
-test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times (root, Debian; two hours)
+test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times (root, Debian; an hour and a half)
 	@scripts/setup test
 	@scripts/test-tools
 	@scripts/need systemd-nspawn systemd-container

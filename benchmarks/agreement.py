@@ -15,10 +15,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
-from edge_agent.model import MODELS
+from edge_agent.model import MODELS, load_model
 from quantization.evaluate import count_differences, read_top_labels
 from tests.device.arm import Emulated, emulate_aarch64
 from tests.device.trees import PYTHON, ROOT, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
@@ -71,21 +72,25 @@ def on_arm(models: list[Path], runtime: str, data: Path) -> Iterator[Labels]:
             yield read_top_labels(said[said.index("fer2013,ferplus") :])
 
 
-def describe(differences: dict[str, dict[str, dict[str, int]]], images: int, machine: str) -> str:
-    """The table; ``differences`` by model, head and comparison."""
+def describe(result: dict[str, Any]) -> str:
+    """The table of the stored figures, and what they were measured with."""
+    images, models = result["images"], result["models"]
     rows = [
         f"| `{model}` | {head} | "
         + " | ".join(f"{n} ({100 - 100 * n / images:.2f} % alike)" for n in counts.values())
         + " |"
-        for model, heads in differences.items()
-        for head, counts in heads.items()
+        for model, figures in models.items()
+        for head, counts in figures["differences"].items()
     ]
+    files = " and ".join(f"{model} {figures['sha256'][:12]}" for model, figures in models.items())
+    machines = " and ".join(dict.fromkeys(figures["machine"] for figures in models.values()))
     return "\n".join(
         [
             TABLE,
             *rows,
             "",
-            f"Top labels that differ, of {images:,} ({machine}; ARM emulated; `python -m benchmarks.agreement`).",
+            f"Top labels that differ, of {images:,} ({machines}; ARM emulated; models {files}; "
+            "`python -m benchmarks.agreement`).",
         ]
     )
 
@@ -106,20 +111,22 @@ def main() -> None:
         "tflite": (arm["tflite"], x86["tflite"]),
         "litert": (arm["litert"], x86["litert"]),
     }
-    differences = {
+    asked = {
         model.stem: {
-            head: {name: count_differences(a[i], b[i])[head] for name, (a, b) in pairs.items()}
-            for head in x86["litert"][i]
+            "sha256": load_model(model).info.sha256,
+            "machine": describe_machine(),
+            "differences": {
+                head: {name: count_differences(a[i], b[i])[head] for name, (a, b) in pairs.items()}
+                for head in x86["litert"][i]
+            },
         }
         for i, model in enumerate(models)
     }
-    images = len(next(iter(x86["litert"][0].values())))
-    if options.only:
-        differences = json.loads(RESULT.read_text(encoding="utf-8"))["differences"] | differences
-    text = describe(differences, images, describe_machine())
-    print(text)
+    others = json.loads(RESULT.read_text(encoding="utf-8"))["models"] if options.only else {}
+    result = {"images": len(next(iter(x86["litert"][0].values()))), "models": others | asked}
+    print(text := describe(result))
     if options.write:
-        RESULT.write_text(json.dumps({"images": images, "differences": differences}, indent=2) + "\n", encoding="utf-8")
+        RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
         write_between(PAGE, "agreement", text)
 
 
