@@ -58,7 +58,8 @@ def test_a_missing_module_that_no_command_installs_is_a_bug_and_not_hidden(
 
 def hide(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make it as if a package were not there, whatever was imported before."""
-    monkeypatch.setitem(sys.modules, package, None)
-    for name in [name for name in sys.modules if name.startswith(("training.", "quantization.")) and "__" not in name]:
-        if name not in ("training.commands", "training.data", "training.recipe", package):
+    kept = ("training.commands", "training.data", "training.recipe")
+    for name in [name for name in sys.modules if name.startswith(("training.", "quantization.", f"{package}."))]:
+        if name not in kept and "__main__" not in name:
             monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
