@@ -328,6 +328,55 @@ def test_a_screen_reader_hears_states_at_once_and_figures_politely(stage: Stage,
     assert status is not None
 
 
+INTERVALS = {
+    "ar": ("٤٦٪", "بين ٢٨٪ و٦٤٪"),
+    "de": ("46 %", "zwischen 28 % und 64 %"),
+    "en": ("46%", "between 28% and 64%"),
+    "es": ("46 %", "entre 28 % y 64 %"),
+    "fr": ("46 %", "entre 28 % et 64 %"),
+    "tr": ("%46", "%28 ile %64 arasında"),
+}
+
+
+@pytest.mark.parametrize("javascript", [True, False])
+@pytest.mark.parametrize("language", available())
+def test_who_does_not_see_the_line_is_told_the_interval(opened: Open, language: str, javascript: bool):
+    page = opened(f"/?lang={language}", java_script_enabled=javascript)
+    spoken = (
+        page.locator("#bars").aria_snapshot().replace("\N{NO-BREAK SPACE}", " ").replace("\N{ARABIC LETTER MARK}", "")
+    )
+    name = load_language(language).emotion("happy")
+    assert " ".join((name, *INTERVALS[language])) in spoken
+
+
+def test_the_spoken_interval_follows_the_figures(stage: Stage, opened: Open):
+    page = opened()
+    sad = page.locator(".bar[data-label=sad]")
+    stage.tell(report_of(shares_of({**TYPICAL, "sad": 200.0}, people=31)))
+    expect(sad).to_have_text("Sad68% between 54% and 83%")
+    stage.play("too_few")
+    expect(sad).to_have_text("Sad– ")
+
+
+def test_the_table_has_the_bars_with_their_intervals_while_they_are_of_now(stage: Stage, opened: Open):
+    page = opened()
+    for state, span in (("live", "in the last 10 seconds"), ("rolling", "in the last 15 minutes")):
+        stage.play(state)
+        has_state(page, "live" if state == "live" else "too_few")
+        page.get_by_role("button", name="As a table").click()
+        cells = page.locator("#table-body tbody tr").first.locator("th, td")
+        expect(cells.first).to_have_text(span)
+        expect(cells.nth(1)).to_have_text(re.compile(r"^46%between \d+% and \d+%$"))
+        assert cells.count() == 1 + len(LABELS)
+        page.keyboard.press("Escape")
+    for state in ("too_few", "stale"):
+        stage.play(state)
+        has_state(page, state)
+        page.get_by_role("button", name="As a table").click()
+        expect(page.locator("#table-body tbody th").first).to_have_text(re.compile(r"^\d\d:\d\d$"))
+        page.keyboard.press("Escape")
+
+
 def test_nothing_moves_for_those_who_ask_for_it(opened: Open):
     page = opened(reduced_motion="reduce")
     for selector in (".fill", ".hero", ".lamp"):

@@ -158,8 +158,16 @@ def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
             "low": emotion["low"] or 0,
             "high": emotion["high"] or 0,
             "value": _NO_FIGURE if percent is None else words.percent(percent),
+            "interval": _interval(words, emotion),
         },
     )
+
+
+def _interval(words: Language, emotion: Mapping[str, Any]) -> str:
+    """What the thin line says, for those who do not see it."""
+    if emotion["high"] is None:
+        return ""
+    return words.text("interval", low=words.percent(emotion["low"]), high=words.percent(emotion["high"]))
 
 
 def _remarks(config: Config, words: Language) -> Html:
@@ -192,5 +200,5 @@ def _result(words: Language, answer: Mapping[str, Any]) -> Html:
 
 def _shares_list(words: Language, title: str, shares: Mapping[str, float]) -> Html:
     ordered: Sequence[tuple[str, float]] = sorted(shares.items(), key=lambda item: -item[1])
-    bars = [_bar(words, {"label": label, "percent": value, "low": 0, "high": 0}) for label, value in ordered]
+    bars = [_bar(words, {"label": label, "percent": value, "low": None, "high": None}) for label, value in ordered]
     return fill("shares.html", {"title": title, "bars": join(bars)})

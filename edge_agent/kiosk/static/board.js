@@ -1,7 +1,7 @@
 // The live board: takes events from the agent and changes what the server rendered first.
 
 import { whenIdle } from "./idle.js";
-import { emotion, kind, number, page, percent, text, time } from "./text.js";
+import { emotion, interval, kind, number, page, percent, text, time } from "./text.js";
 import { resetTrend, startTrend } from "./trend.js";
 
 const SILENCE_MS = 25_000; // the server pings every ten seconds
@@ -82,7 +82,14 @@ function drawBars(top) {
     const range = bar.querySelector(".range");
     range.setAttribute("x1", `${one.low ?? 0}%`);
     range.setAttribute("x2", `${one.high ?? 0}%`);
+    bar.querySelector(".interval").textContent = interval(one);
   }
+}
+
+// What the bars stand for, for the table: nothing where they are empty or out of date.
+function latest() {
+  if (figures.span_s === null || ["stale", "agent_down"].includes(currentState())) return null;
+  return { span: spanWords(figures.span_s), emotions: figures.emotions };
 }
 
 // A screen reader hears a change of state at once, the figures once a minute.
@@ -149,5 +156,5 @@ draw();
 listen();
 setInterval(draw, TICK_MS);
 hidePointerWhenIdle();
-startTrend();
+startTrend(latest);
 if ("wall" in root.dataset) tidyWall();

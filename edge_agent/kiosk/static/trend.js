@@ -1,6 +1,6 @@
 // How the shares went: one column a time step, its pieces in the order of the bars, no column where nothing is known.
 
-import { emotion, html, icon, kind, page, percent, svg, text, time } from "./text.js";
+import { emotion, html, interval, kind, page, percent, svg, text, time } from "./text.js";
 
 const SPANS = { hour: { seconds: 3600, bucket: 120 }, day: { seconds: 86_400, bucket: 1800 } };
 const REFRESH_MS = 30_000;
@@ -16,6 +16,7 @@ const labels = page.figures.emotions.map((one) => one.label);
 let span = "hour";
 let buckets = null; // not known yet
 let endMs = Date.now();
+let latest = () => null;
 
 async function load() {
   const { seconds, bucket } = SPANS[span];
@@ -109,7 +110,19 @@ function fillTable(known) {
     for (const label of labels) row.append(html("td", {}, percent(one.percentages[label] ?? 0)));
     return row;
   });
-  at("table-body").replaceChildren(html("thead", {}, head), html("tbody", {}, ...rows));
+  at("table-body").replaceChildren(html("thead", {}, head), html("tbody", {}, ...latestRow(), ...rows));
+}
+
+// The bars with the intervals that their lines show; the steps before have none.
+function latestRow() {
+  const now = latest();
+  if (now === null) return [];
+  const row = html("tr", { class: "latest" }, html("th", { scope: "row" }, now.span));
+  for (const label of labels) {
+    const one = now.emotions.find((known) => known.label === label);
+    row.append(html("td", {}, ...(one ? [percent(one.percent), html("small", {}, interval(one))] : [])));
+  }
+  return [row];
 }
 
 function choose(wanted) {
@@ -125,10 +138,15 @@ export function resetTrend() {
   if (span !== "hour") choose("hour");
 }
 
-export function startTrend() {
+// `bars` tells what the bars stand for: { span, emotions }, or null.
+export function startTrend(bars) {
+  latest = bars;
   document.querySelector(".trend").hidden = false;
   for (const button of buttons) button.addEventListener("click", () => choose(button.dataset.span));
-  at("table-open").addEventListener("click", () => at("table").showModal());
+  at("table-open").addEventListener("click", () => {
+    draw();
+    at("table").showModal();
+  });
   at("table-close").addEventListener("click", () => at("table").close());
   new ResizeObserver(draw).observe(at("chart"));
   load();
