@@ -7,7 +7,7 @@ import glob
 import logging
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TypeVar
 
@@ -120,7 +120,8 @@ class Disk:
                 take_over(self.file, self.memory)
         except (*FAILURES, StoreError) as error:
             self.reason = f"{self._path}: {error}"
-            self._drop_unreadable_file()
+            if not (_is_damage(error) and self._heal(error)):
+                self._drop_unreadable_file()
             return
         self.memory.close()
         self.memory, self.reason = None, ""
@@ -243,20 +244,29 @@ class Disk:
         return self._beside(f".{what}-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
 
     def _start_afresh(self, error: Exception) -> Database:
-        """Set the damaged file aside and save into a new one what can still be read of it."""
-        aside = self._aside("damaged")
-        self._path.replace(aside)
-        for suffix in ("-wal", "-shm"):
-            with suppress(FileNotFoundError):
-                self._beside(suffix).replace(f"{aside}{suffix}")
-        fresh = self._note(Database(self._path))
-        saved = rescue(aside, fresh)
+        """Save into a new file what can still be read of the damaged one, and only then set that aside.
+
+        A full disk or a power cut meanwhile would otherwise cost every window.
+        """
+        copy, aside = self._beside(".copy"), self._aside("damaged")
+        for suffix in ("", "-wal", "-shm"):
+            self._beside(f".copy{suffix}").unlink(missing_ok=True)
+        with closing(Database(copy)) as fresh:
+            saved = rescue(self._path, fresh)
+        self._move(self._path, aside)
+        self._move(copy, self._path)
         self._drop_old_damage(aside)
         log.error(
             "%s is damaged (%s): set aside as %s; a fresh file takes its place with the %d windows that could be read",
             self._path, error, aside.name, saved,
         )  # fmt: skip
-        return fresh
+        return self._note(Database(self._path))
+
+    def _move(self, path: Path, to: Path) -> None:
+        """With its log, first: a file without it is not whole."""
+        for suffix in ("-shm", "-wal", ""):
+            with suppress(FileNotFoundError):
+                Path(f"{path}{suffix}").replace(f"{to}{suffix}")
 
     def _to_memory(self, error: Exception) -> None:
         self.memory = Database(None)

@@ -89,15 +89,16 @@ class Ledger:
 
     def take_over(self, file: Database, memory: Database) -> None:
         """The windows of memory go into ``file``, which may hold windows of earlier runs that nobody knew of."""
+        if self._loaded:
+            return  # what waits is known; what the file no longer holds of it was lost, and counts as that
         lowest = self._lowest(memory)
         oldest, highest = file.bounds()
         settled = file.settled()
         settled.add(1, oldest - 1)
         settled.add(highest + 1, lowest - 1)
         for first, last in self.settled:
-            settled.add(first if self._loaded else max(first, lowest), last)
-        if not self._loaded:
-            self._moves.append((lowest, self.next_seq, 0))
+            settled.add(max(first, lowest), last)
+        self._moves.append((lowest, self.next_seq, 0))
         self.settled, self._loaded = settled, True
 
     def lose_what_is_missing(self, *databases: Database) -> None:

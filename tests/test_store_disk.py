@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -122,6 +123,8 @@ def test_a_page_that_breaks_while_running_costs_no_new_window(tmp_path: Path, mo
         assert not store.in_memory
         assert store.stats().pending == len(numbers(store))
     assert damaged_files(tmp_path)
+    with opened(config_for(tmp_path), "s2") as store:
+        assert store.stats().pending == len(numbers(store)), "what was lost does not wait for ever"
 
 
 def test_a_row_that_cannot_be_decoded_is_dropped_alone(tmp_path: Path) -> None:
@@ -343,6 +346,32 @@ def test_a_pause_that_a_late_disk_brings_holds_unless_somebody_resumed_meanwhile
         assert store.paused is paused
 
 
+def test_a_late_disk_with_a_file_in_use_or_of_another_program_is_left_alone_until_it_is_ours(tmp_path: Path) -> None:
+    folder, clock = tmp_path / "data", SteppedClock()
+    with away(folder):
+        late = open_store(config_for(folder), "s1", clock=clock)
+        mine = late.append(make_report(1)).seq
+    with opened(config_for(folder), "s2") as other:
+        other.append(make_report(2))
+        clock.forward_s = 20
+        late.flush()
+        assert "another running agent" in late.reason
+    path = config_for(folder).path
+    path.rename(tmp_path / "ours")
+    with closing(sqlite3.connect(path)) as stranger:
+        stranger.execute("CREATE TABLE precious(data)")
+    clock.forward_s = 40
+    late.flush()
+    assert "another program" in late.reason
+    assert numbers(late) == [mine]
+    (tmp_path / "ours").replace(path)
+    clock.forward_s = 60
+    late.flush()
+    assert not late.in_memory
+    assert len(numbers(late)) == 2
+    late.close()
+
+
 def test_windows_waiting_in_a_late_file_get_their_true_time_once_it_is_there(tmp_path: Path) -> None:
     folder, clock = tmp_path / "data", SteppedClock()
     clock.off = timedelta(hours=-1)
@@ -381,6 +410,10 @@ def test_numbers_that_two_boots_without_a_clock_gave_out_cost_no_window(tmp_path
         before = [store.append(make_report(n)) for n in range(4)]
         store.mark_delivered(before[:1])
     clock.forward_s = 20
+    store.flush()
+    latest = store.latest()
+    assert latest is not None
+    assert latest.seq == store.number_now("s2", before[-1].seq) == store.last_seq
     after = [store.append(make_report(n)) for n in range(5)]
     assert (store.in_memory, store.reason) == (False, "")
     assert not {stored.seq for stored in before} & {stored.seq for stored in after}, "a key is one window's for ever"
@@ -458,6 +491,7 @@ def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> Non
         assert "full" in store.reason or "disk I/O" in store.reason
         deliver(store, before[:10] + full[:-20])
         assert numbers(store) == before[10:] + full[-20:]
+        full.append(store.append(replace(make_report(3, people=0), rolling=None)).seq)  # without labels: another run
         clock.forward_s = 20
         full.append(store.append(make_report(3)).seq)
         assert store.in_memory, "an attempt to get back fails"
@@ -467,8 +501,60 @@ def test_a_full_disk_means_memory_and_is_recovered_from(small_disk: Path) -> Non
         last = store.append(make_report(1)).seq
         assert not store.in_memory
         assert [s.seq for s in store.history()] == [*before, *full, last]
+        assert store.stats().rows == len(before) + len(full) + 1, "the attempts that failed do not count"
     with opened(config_for(small_disk), "s2") as store:
-        assert numbers(store) == [*before[10:], *full[-21:], last]
+        assert numbers(store) == [*before[10:], *full[-22:], last]
+
+
+@pytest.mark.parametrize("found", ["by a reader", "by a reader while there is no room to heal", "on the way back"])
+def test_damage_that_shows_while_windows_are_in_memory_costs_only_what_it_hit(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    monkeypatch.setattr(database, "_PRAGMAS", database._PRAGMAS.replace("cache_size=-1024", "cache_size=5"))
+    clock = SteppedClock()
+    with opened(config_for(small_disk)) as store:
+        for number in range(200):
+            store.append(make_report(number % 7))
+    with opened(config_for(small_disk), "s2", clock) as store:
+        ballast, mine = fill(small_disk), []
+        while not store.in_memory:
+            mine.append(store.append(make_report(1)).seq)
+        corrupt_pages(config_for(small_disk).path, 8, 20)
+        if found == "by a reader":
+            ballast.unlink()
+        if found != "on the way back":
+            assert mine[-1] in [stored.seq for stored in store.history()]
+        ballast.unlink(missing_ok=True)
+        for clock.forward_s in (20, 40):
+            mine.append(store.append(make_report(2)).seq)
+        assert damaged_files(small_disk)
+        assert not store.in_memory
+        waiting = numbers(store)
+        assert waiting[0] == 1
+        assert set(mine[-3:]) <= set(waiting)
+        assert store.stats().pending == len(waiting)
+        assert store.stats().dropped == {"damage": 200 + len(mine) - len(waiting)}
+
+
+def test_what_can_be_read_of_a_damaged_file_is_saved_although_there_is_room_only_later(small_disk: Path) -> None:
+    path, clock = config_for(small_disk).path, SteppedClock()
+    with opened(config_for(small_disk)) as store:
+        for number in range(200):
+            store.append(make_report(number % 7))
+    corrupt_pages(path, 8, 20)
+    ballast = fill(small_disk)
+    os.truncate(ballast, ballast.stat().st_size - 100_000)
+    with opened(config_for(small_disk), "s2", clock) as store:
+        assert store.in_memory
+        mine = store.append(make_report(1)).seq
+        ballast.unlink()
+        clock.forward_s = 20
+        store.flush()
+        assert not store.in_memory
+        waiting = numbers(store)
+        assert (waiting[0], waiting[-2:]) == (1, [200, mine])
+        assert store.stats().pending == len(waiting)
+        assert store.stats().dropped == {"damage": 201 - len(waiting)}
 
 
 def test_history_is_whole_and_in_order_while_memory_holds_windows_of_a_clock_that_fell_back(
@@ -537,7 +623,7 @@ def test_a_window_is_synced_to_the_disk_before_anything_says_so(tmp_path: Path) 
 
 
 def test_the_folder_of_a_new_file_is_synced_before_anything_says_so(tmp_path: Path) -> None:
-    """Without its entry in the folder a power cut would take the whole file."""
+    """Without their entries in the folder a power cut would take the file and its log."""
     strace, trace, folder = require("strace", "strace"), tmp_path / "trace", tmp_path / "data"
     command = [sys.executable, "-c", WRITER, str(folder / "w.sqlite"), "1"]
     subprocess.run(
@@ -547,7 +633,7 @@ def test_the_folder_of_a_new_file_is_synced_before_anything_says_so(tmp_path: Pa
         env={**os.environ, "PYTHONPATH": "."},
     )
     text = trace.read_text(errors="replace")
-    made, said = text.index(f'"{folder}/w.sqlite"'), text.index("STORED")
+    made, said = text.index(f'"{folder}/w.sqlite-wal", O_RDWR|O_CREAT'), text.index("STORED")
     assert re.search(rf"sync\(\d+<{re.escape(str(folder))}>\)", text[made:said])
 
 
