@@ -23,6 +23,10 @@ class CameraState(str, Enum):
     ENDED = "ended"
 
 
+STALE_WINDOWS, STALE_MARGIN_S = 3.0, 5.0
+"""After so many windows and seconds without a new one, figures count as out of date."""
+
+
 @dataclass(frozen=True, slots=True)
 class LiveState:
     """One consistent look at the agent."""
@@ -41,6 +45,20 @@ class LiveState:
     """Its number in the store."""
     identified_monotonic_s: float | None = None
     """When somebody last asked this device to show itself."""
+
+    def report_age_s(self, now_monotonic_s: float) -> float | None:
+        """Seconds since the last window was closed; None before the first."""
+        if self.report is None:
+            return None
+        return max(0.0, now_monotonic_s - self.report.start_monotonic_s - self.report.window_s)
+
+    @property
+    def stale_after_s(self) -> float | None:
+        """The age from which on the last window's figures are out of date; None before the first."""
+        if self.report is None:
+            return None
+        # It may have been cut short, where the camera went away or the length was set anew.
+        return max(self.report.window_s, self.window_s) * STALE_WINDOWS + STALE_MARGIN_S
 
 
 class Live:

@@ -19,6 +19,7 @@ from edge_agent.clock import Clock
 from edge_agent.config import Config, MetricsConfig
 from edge_agent.health import BOUNDS_S, Health, HealthSnapshot
 from edge_agent.listening import listen
+from edge_agent.live import Live
 from edge_agent.report import dropped_frames
 from edge_agent.store import Store
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
-STALE_WINDOWS = 3
-"""Percentages of a window that closed more than this many of its lengths ago are not told any more."""
 _CONNECTIONS = 8
 
 _COUNTERS = {
@@ -47,8 +46,8 @@ _COUNTERS = {
 class _Collector:
     """Reads everything at the moment it is asked."""
 
-    def __init__(self, config: Config, session: str, health: Health, store: Store, clock: Clock) -> None:
-        self._config, self._session, self._health, self._store, self._clock = config, session, health, store, clock
+    def __init__(self, config: Config, live: Live, health: Health, store: Store, clock: Clock) -> None:
+        self._config, self._live, self._health, self._store, self._clock = config, live, health, store, clock
 
     def collect(self) -> Iterator[Metric]:
         """Called by prometheus-client for every scrape."""
@@ -113,13 +112,12 @@ class _Collector:
         from prometheus_client.core import GaugeMetricFamily
 
         family = GaugeMetricFamily("countenance_share_percent", "Latest window's shares of people", labels=["emotion"])
-        latest = self._store.latest()
-        if latest is not None and latest.session == self._session and latest.report.shares is not None:
-            report = latest.report
-            age_s = time.monotonic() - report.start_monotonic_s - report.window_s
-            if age_s <= STALE_WINDOWS * report.window_s:
-                for emotion, share in latest.report.shares.percentages.items():
-                    family.add_metric([emotion], share)
+        state = self._live.state
+        shares = None if state.report is None else state.report.shares
+        age_s, stale_after_s = state.report_age_s(time.monotonic()), state.stale_after_s
+        if shares is not None and age_s is not None and stale_after_s is not None and age_s <= stale_after_s:
+            for emotion, share in shares.percentages.items():
+                family.add_metric([emotion], share)
         yield family
 
 
@@ -134,13 +132,13 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
 
 
 def make_registry(
-    config: Config, session: str, health: Health, store: Store, clock: Clock | None = None
+    config: Config, live: Live, health: Health, store: Store, clock: Clock | None = None
 ) -> CollectorRegistry:
     """Everything that Prometheus may ask for; ``prometheus_client.generate_latest(registry)`` renders it."""
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(config, session, health, store, clock or Clock()))
+    registry.register(_Collector(config, live, health, store, clock or Clock()))
     return registry
 
 

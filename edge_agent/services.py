@@ -43,7 +43,7 @@ def start_services(agent: Agent, stack: ExitStack) -> Callable[[], None]:
     if config.kiosk.enabled or config.metrics.enabled:
         from edge_agent.metrics import make_registry, serve_metrics
 
-        registry = make_registry(config, agent.session, agent.health, agent.store)
+        registry = make_registry(config, agent.live, agent.health, agent.store)
         if config.metrics.enabled:
             stack.callback(serve_metrics(config.metrics, registry))
         if config.kiosk.enabled:

@@ -12,9 +12,6 @@ from typing import Any
 from edge_agent.live import CameraState, LiveState
 from edge_agent.types import Shares, WindowReport
 
-STALE_WINDOWS = 3.0
-"""After this many windows without news, figures count as out of date."""
-STALE_MARGIN_S = 5.0
 IDENTIFY_S = 15.0
 """How long the page shows the device's name after somebody asked which one it is."""
 
@@ -76,14 +73,14 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
     """The JSON of ``/api/current`` and of the page's events; ``openapi.json`` describes every field."""
     now = time.monotonic() if now_monotonic_s is None else now_monotonic_s
     state = state_of(live)
-    report = live.report
+    report, age_s = live.report, live.report_age_s(now)
     visible = shown(report, state)
     answer: dict[str, Any] = {
         "state": state.value,
         "seq": live.seq,
         "window_end": None,
-        "age_s": None,
-        "stale_after_s": None,
+        "age_s": None if age_s is None else round(age_s, 1),
+        "stale_after_s": live.stale_after_s,
         "people": visible.shares.people if visible else (0 if state is State.NOBODY else None),
         "span_s": visible.span_s if visible else None,
         "rolling": visible.rolling if visible else False,
@@ -94,9 +91,6 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
     }
     if report is not None:
         answer["window_end"] = _iso(report)
-        answer["age_s"] = round(max(0.0, now - report.start_monotonic_s - report.window_s), 1)
-        # The last window may have been cut short, where the camera went away or the length was set anew.
-        answer["stale_after_s"] = max(report.window_s, live.window_s) * STALE_WINDOWS + STALE_MARGIN_S
     return answer
 
 
