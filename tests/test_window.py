@@ -198,6 +198,19 @@ def test_unequal_lengths_are_refused():
         window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1))
 
 
+def test_the_rolling_figure_stands_still_until_the_newest_of_it_is_too_old():
+    """That some of its people are older is no reason to withdraw all; without newcomers it ends as a whole."""
+    window = make_window(min_people=1, rolling_s=25.0)
+    people: list[int | None] = []
+    for visitors in ({1: "happy"}, {2: "sad"}, {}, {}, {}):
+        if visitors:
+            see(window, visitors, frames=30)
+        rolling = window.close(10.0 * (len(people) + 1)).rolling
+        assert rolling is not None
+        people.append(None if rolling.shares is None else rolling.shares.people)
+    assert people == [1, 2, 2, 2, None]
+
+
 def test_rolling_off_is_no_field():
     """window.rolling_s: 0 switches the rolling estimate off."""
     window = make_window(rolling_s=0.0)
