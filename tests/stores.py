@@ -1,7 +1,8 @@
-"""Opening the store in a folder of its own."""
+"""Opening the store in a folder of its own, and what may happen to the disk under it."""
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,3 +46,22 @@ def deliver(store: Store, numbers: Iterable[int]) -> None:
 
 def numbers(store: Store) -> list[int]:
     return [stored.seq for stored in store.pending(limit=100_000)]
+
+
+def damaged_files(directory: Path) -> list[str]:
+    return sorted(
+        p.name for p in directory.iterdir() if ".damaged-" in p.name and not p.name.endswith(("-wal", "-shm"))
+    )
+
+
+def corrupt_pages(path: Path, first: int, last: int) -> None:
+    with path.open("r+b") as file:
+        file.seek(first * 4096)
+        file.write(b"\xde\xad\xbe\xef" * 1024 * (last - first))
+
+
+def fill(folder: Path) -> Path:
+    """The file that leaves no room on the disk."""
+    ballast = folder / "ballast"
+    subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
+    return ballast

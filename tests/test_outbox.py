@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.config import Config
 from edge_agent.health import Health
 from edge_agent.outbox import Outbox
-from edge_agent.store import open_store
+from edge_agent.store import Store, open_store
 from edge_agent.topics import topics_of
 from tests.clocks import SteppedClock
 from tests.publishing import make_config
@@ -62,6 +63,17 @@ def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: P
     store.close()
 
 
+def with_a_late_file(config: Config) -> tuple[Store, Outbox, Wire]:
+    """A second session, whose clock is an hour behind, and whose file is there by now and may be looked for."""
+    clock, wire = SteppedClock(), Wire()
+    clock.off = timedelta(hours=-1)
+    with away(config.store.path.parent):
+        store = open_store(config.store, "s2", clock=clock)
+        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+    clock.forward_s = 20
+    return store, outbox, wire
+
+
 def test_a_window_of_an_earlier_session_never_goes_live_however_fresh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,12 +83,7 @@ def test_a_window_of_an_earlier_session_never_goes_live_however_fresh(
         store = open_store(config.store, "s1")
     old = [store.append(make_report(n)).seq for n in range(3)]
     store.close()
-    clock, wire = SteppedClock(), Wire()
-    clock.off = timedelta(hours=-1)
-    with away(tmp_path / "data"):
-        store = open_store(config.store, "s2", clock=clock)
-        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
-    clock.forward_s = 20
+    store, outbox, wire = with_a_late_file(config)
     follow = outbox._follow_numbering
 
     def follow_and_append() -> None:
@@ -100,12 +107,7 @@ def test_a_late_file_does_not_hold_up_the_first_live_window(tmp_path: Path) -> N
     for number in range(300):
         store.append(make_report(number % 5))
     store.close()
-    clock, wire = SteppedClock(), Wire()
-    clock.off = timedelta(hours=-1)
-    with away(tmp_path / "data"):
-        store = open_store(config.store, "s2", clock=clock)
-        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
-    clock.forward_s = 20
+    store, outbox, wire = with_a_late_file(config)
     seq = store.append(make_report(1)).seq
     outbox.send(time.monotonic())
     assert wire.sent[0] == ("emotions", "s2", seq)
