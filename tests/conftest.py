@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from tests.kiosk_browser import Open
     from tests.kiosk_stage import Stage
+    from training.data import Faces
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -73,6 +74,15 @@ def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
 
     with pages_of(browser, stage) as open_page:
         yield open_page
+
+
+@pytest.fixture(scope="session")
+def fer2013() -> Faces:
+    """The real data, read once; skips by name where it is not there."""
+    from tests.faces import SHARED, shared
+    from training.data import find_source, load
+
+    return load(find_source(shared(SHARED / "data" / "fer2013.csv.gz")))
 
 
 @pytest.fixture

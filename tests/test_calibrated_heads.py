@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +19,6 @@ from tests.run_folders import run_of
 from training.data import PUBLIC, Division, Faces, divide, find_source, load
 from training.metrics import accuracy, calibration_error, confusion, macro_f1
 
-DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
 LITERT, TFLITE = (importlib.util.find_spec(name) is not None for name in ("ai_edge_litert", "tflite_runtime"))
 
 
@@ -52,20 +50,18 @@ def test_export_fits_on_the_calibration_half_and_measures_on_the_other(tmp_path:
 @pytest.mark.shared
 @pytest.mark.skipif(not LITERT, reason="needs ai-edge-litert, which the shipped figures were measured with")
 @pytest.mark.parametrize("name", sorted(path.stem for path in MODELS.glob("*.tflite")))
-def test_the_shipped_calibration_and_figures_are_those_of_their_halves(shared: Division, name: str) -> None:
+def test_the_shipped_calibration_and_figures_are_those_of_their_halves(halved: Division, name: str) -> None:
     """Another processor answers a few images otherwise, so not to the last digit."""
     path = MODELS / f"{name}.tflite"
-    answers = [ask(path, part.images, "litert") for part in (shared.selection, shared.calibration)]
+    answers = [ask(path, part.images, "litert") for part in (halved.selection, halved.calibration)]
     for head_name, head in load_model(path).info.heads.items():
-        selection = Half(shared.selection, head_name, answers[0])
-        agree(head, selection, Half(shared.calibration, head_name, answers[1]), step=2e-3, doubt=4)
+        selection = Half(halved.selection, head_name, answers[0])
+        agree(head, selection, Half(halved.calibration, head_name, answers[1]), step=2e-3, doubt=4)
 
 
 @pytest.fixture(scope="module")
-def shared() -> Division:
-    if not DATA.is_dir():
-        pytest.skip(f"no data in {DATA}; COUNTENANCE_SHARED names the folder")
-    return divide(load(find_source(DATA)))
+def halved(fer2013: Faces) -> Division:
+    return divide(fer2013)
 
 
 class Half:

@@ -31,7 +31,7 @@ def seen(subscriber: Subscriber, topic_end: str) -> list[Key]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("rounds", [25, pytest.param(500, marks=pytest.mark.device)])
+@pytest.mark.parametrize("rounds", [12, pytest.param(500, marks=pytest.mark.device)])
 def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, rounds: int) -> None:
     dice = random.Random(rounds)
     config = configure(tmp_path, mqtt={"port": broker.port, "reconnect_max_s": 1}, window={"seconds": 1})

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,9 +17,7 @@ from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from edge_agent.prevalence import Reference, Settings, ShareEstimator, working_point
 from tests.windows import LABELS
-from training.data import find_source, load
-
-DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
+from training.data import Faces
 
 PRIOR = np.array([0.14, 0.015, 0.14, 0.25, 0.185, 0.11, 0.16])
 CLASSES = len(LABELS)
@@ -45,15 +41,13 @@ def estimator() -> ShareEstimator:
 
 
 @pytest.fixture(scope="module")
-def stated_half() -> tuple[Answers, Classifier, dict]:
+def stated_half(fer2013: Faces) -> tuple[Answers, Classifier, dict]:
     """The shipped model's answers to the half that figures are stated of, and what was measured of them."""
-    if not DATA.is_dir():
-        pytest.skip(f"no data in {DATA}; COUNTENANCE_SHARED names the folder")
     printed = json.loads(FIGURES["ferplus"].read_text())
     if find_spec("ai_edge_litert") is None:
         pytest.skip("needs ai-edge-litert, which the figures were measured with")
     classifier = Classifier(load_model(), printed["measured"]["runtime"], head="ferplus")
-    return ask(classifier, stated(load(find_source(DATA)))), classifier, printed
+    return ask(classifier, stated(fer2013)), classifier, printed
 
 
 def errors(estimator: ShareEstimator, people: int, mixes: np.ndarray) -> tuple[float, float, float]:

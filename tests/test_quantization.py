@@ -30,18 +30,14 @@ from training.data import PRIVATE, PUBLIC, Faces, divide, find_source, load
 from training.metrics import accuracy, calibration_error, confusion, softmax
 from training.recipe import find_recipe, load_recipe
 
-DATA = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
 KERAS_NOISE = "ignore:__array__ implementation:DeprecationWarning"
 """Keras 3 with TensorFlow under numpy 2, on reading a model."""
 BOTH_RUNTIMES = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
 
 
 @pytest.fixture(scope="module")
-def public() -> Faces:
-    if not DATA.is_dir():
-        pytest.skip(f"no data in {DATA}; COUNTENANCE_SHARED names the folder")
-    faces = load(find_source(DATA))
-    return faces[faces.splits == PUBLIC]
+def public(fer2013: Faces) -> Faces:
+    return fer2013[fer2013.splits == PUBLIC]
 
 
 @pytest.fixture(scope="module")
