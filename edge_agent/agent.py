@@ -32,6 +32,9 @@ from edge_agent.window import Window
 
 log = logging.getLogger(__name__)
 
+ReloadAsked = queue.SimpleQueue[None]
+"""What a signal may interrupt anywhere and still be put into, unlike an Event, whose lock it may already hold."""
+
 TURN_S = 0.2
 """Longest wait for a frame, so that windows close and the watchdog is fed while the camera is away."""
 
@@ -45,7 +48,7 @@ def run_agent(path: Path | None) -> int:
     Returns:
         0.
     """
-    stop, reload_asked = threading.Event(), threading.Event()
+    stop, reload_asked = threading.Event(), ReloadAsked()
     # First of all, so that a stop while the model loads is a clean one, too, and no wish to reload is ever lost.
     _listen_to_signals(stop, reload_asked)
     config: Config | None = load_config(path)
@@ -64,14 +67,14 @@ def run_agent(path: Path | None) -> int:
     return 0
 
 
-def _listen_to_signals(stop: threading.Event, reload_asked: threading.Event) -> None:
+def _listen_to_signals(stop: threading.Event, reload_asked: ReloadAsked) -> None:
     def ask_to_stop(number: int, _frame: FrameType | None) -> None:
         log.info("stopping", extra={"signal": signal.Signals(number).name})
         stop.set()
 
     signal.signal(signal.SIGTERM, ask_to_stop)
     signal.signal(signal.SIGINT, ask_to_stop)
-    signal.signal(signal.SIGHUP, lambda _number, _frame: reload_asked.set())
+    signal.signal(signal.SIGHUP, lambda _number, _frame: reload_asked.put(None))
 
 
 class Agent:
@@ -83,7 +86,7 @@ class Agent:
     Args:
         config: the configuration.
         read_config: reads it again and raises ConfigError if it is wrong now; None where it came from no file.
-        reload_asked: set by whoever wants that; what comes too late for this agent is for the next one to see.
+        reload_asked: filled by whoever wants that; what comes too late for this agent is for the next one to see.
 
     Raises:
         CountenanceError: ConfigError, ModelError, DetectorError, StoreError or MissingPackageError, as the parts do.
@@ -93,7 +96,7 @@ class Agent:
         self,
         config: Config,
         read_config: Callable[[], Config] | None = None,
-        reload_asked: threading.Event | None = None,
+        reload_asked: ReloadAsked | None = None,
     ) -> None:
         self.config = config
         self.session = secrets.token_hex(8)
@@ -102,7 +105,7 @@ class Agent:
         self.health = Health()
         self._notifier = Notifier()
         self._read_config = read_config
-        self._reload_asked = threading.Event() if reload_asked is None else reload_asked
+        self._reload_asked = ReloadAsked() if reload_asked is None else reload_asked
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._next: Config | None = None
         self.classifier = load_classifier(config.model)
@@ -182,8 +185,9 @@ class Agent:
         self._follow_pause()
         while not self._requests.empty():
             self._requests.get()()
-        if self._reload_asked.is_set():
-            self._reload_asked.clear()
+        if not self._reload_asked.empty():
+            while not self._reload_asked.empty():
+                self._reload_asked.get()
             try:
                 self._next = self._configuration()
             except CountenanceError as error:
@@ -208,7 +212,7 @@ class Agent:
             ConfigError: it is wrong now; the agent goes on with the old one.
         """
         self._configuration()
-        self._reload_asked.set()
+        self._reload_asked.put(None)
 
     def identify(self) -> None:
         """Let the device show itself: a line in the log and a sign on the page."""

@@ -81,7 +81,8 @@ class Commands:
             transaction = _transaction(request)
             if retained:
                 raise _RefusedError(
-                    "retained commands are refused: publish without the retain flag and delete this one"
+                    "retained commands are refused: publish without the retain flag, and delete this one "
+                    "(over MQTT 3.1.1, where the deletion counts as a command, while the device is off)"
                 )
             data = self._actions[name](request)
         except (_RefusedError, CountenanceError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import glob
+import itertools
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -183,6 +184,9 @@ class Disk:
         if self._path.is_dir():
             raise StoreError(f"{self._path}: is a folder; store.path names a file")
         try:
+            if self._beside(".rescued").exists():  # the power went, or the disk failed, before it had its name
+                self.was_damaged = True
+                return self._take_rescued()
             return self._note(Database(self._path))
         except FAILURES as error:
             if not _is_damage(error):
@@ -248,18 +252,22 @@ class Disk:
 
         A full disk or a power cut meanwhile would otherwise cost every window.
         """
-        copy, aside = self._beside(".copy"), self._aside("damaged")
-        for suffix in ("", "-wal", "-shm"):
-            self._beside(f".copy{suffix}").unlink(missing_ok=True)
+        for name, suffix in itertools.product((".copy", ".rescued"), ("", "-wal", "-shm")):
+            self._beside(name + suffix).unlink(missing_ok=True)
+        copy = self._beside(".copy")
         with closing(Database(copy)) as fresh:
             saved = rescue(self._path, fresh)
+        log.error("%s is damaged (%s): %d windows can still be read of it", self._path, error, saved)
+        self._move(copy, self._beside(".rescued"))  # whole, under this name: what is left to do can be done later
+        return self._take_rescued()
+
+    def _take_rescued(self) -> Database:
+        """Set the damaged file aside, unless that has been done, and put what was read of it in its place."""
+        aside = self._aside("damaged")
         self._move(self._path, aside)
-        self._move(copy, self._path)
+        self._move(self._beside(".rescued"), self._path)
         self._drop_old_damage(aside)
-        log.error(
-            "%s is damaged (%s): set aside as %s; a fresh file takes its place with the %d windows that could be read",
-            self._path, error, aside.name, saved,
-        )  # fmt: skip
+        log.error("%s: the damaged file is set aside as %s, and a fresh one takes its place", self._path, aside.name)
         return self._note(Database(self._path))
 
     def _move(self, path: Path, to: Path) -> None:

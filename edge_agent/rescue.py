@@ -17,14 +17,34 @@ def rescue(damaged: Path, fresh: Database) -> int:
     """Copy windows, their runs, delivery marks and the state into ``fresh``; how many windows that were.
 
     Raises:
-        sqlite3.Error: ``fresh`` cannot be written.
+        sqlite3.Error: ``fresh`` cannot be written, or the disk does not let ``damaged`` be opened.
     """
-    with closing(sqlite3.connect(damaged)) as old, fresh.transaction():
+    with closing(sqlite3.connect(damaged)) as old:
+        # Nobody else has it open, and so its log needs no index in a file, for which a full disk has no room.
+        old.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if not _is_readable(old):
+            return 0
+        _copy(old, fresh)
+    return fresh.rows
+
+
+def _is_readable(old: sqlite3.Connection) -> bool:
+    """Whether it is a database at all; trouble of the disk is raised, for that may pass."""
+    try:
+        old.execute("PRAGMA schema_version").fetchone()
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        return False
+    return True
+
+
+def _copy(old: sqlite3.Connection, fresh: Database) -> None:
+    with fresh.transaction():
         for table in ("runs", "settled", "state"):
             fresh.insert_raw(table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608
         for rows in _from_both_ends(old):
             fresh.insert_raw("windows", rows)
-    return fresh.rows
 
 
 def _from_both_ends(old: sqlite3.Connection) -> Iterator[list[Row]]:

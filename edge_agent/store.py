@@ -81,7 +81,7 @@ class Store:
         self._latest: StoredWindow | None = None
         self._paused: bool | None = None
         self._restamped = False
-        self._disk = Disk(config.path, clock, self._ledger.lose_what_is_missing)
+        self._disk = Disk(config.path, clock, self._follow_replacement)
         self._disk.open()
         if self._disk.file is not None:
             self._load(self._disk.file)
@@ -253,6 +253,13 @@ class Store:
         self._write_state(file)
         file.save_settled(self._ledger.settled)
         self._restamped = False  # what lay in the file could not be stamped anew meanwhile
+
+    def _follow_replacement(self, file: Database, *others: Database) -> None:
+        """A fresh file has taken the old one's place; what was not read of that is lost, the pause perhaps with it."""
+        self._ledger.lose_what_is_missing(file, *others)
+        if self._paused is not None:
+            with file.transaction():
+                self._write_state(file)
 
     def _renumber_above(self, file: Database, memory: Database) -> None:
         """One number that both know would keep everything out of the file; done in memory, it holds if that fails."""

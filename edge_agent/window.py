@@ -5,7 +5,8 @@ Nothing about a single person leaves this module: a report holds counts and shar
 
 from __future__ import annotations
 
-from collections import Counter
+import statistics
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,8 +23,8 @@ LEAST_S = 0.4
 """Whoever is seen for less time in a window does not count: false faces flash up and are gone."""
 
 
-LONGEST_INTERVAL_S = 2.0
-"""Frames that are farther apart are a gap, and say nothing about the frame rate."""
+KEPT_INTERVALS = 1000
+"""Times between frames that the frame rate is taken from, the newest."""
 
 
 def least_sightings(fps: float) -> int:
@@ -32,27 +33,29 @@ def least_sightings(fps: float) -> int:
 
 
 class FrameRate:
-    """Frames a second while frames came: a camera that was away for half of the time is not half as fast."""
+    """Frames a second while frames came: a camera that was away for half of the time is not half as fast.
+
+    By the median of the times between frames, which neither a gap nor a burst moves.
+    """
 
     def __init__(self) -> None:
         self._last_s: float | None = None
-        self.begin()
+        self._intervals_s: deque[float] = deque(maxlen=KEPT_INTERVALS)
 
     def begin(self) -> None:
         """Measure anew from here on."""
-        self._intervals, self._sum_s = 0, 0.0
+        self._intervals_s.clear()
 
     def count(self, at_monotonic_s: float) -> None:
         """One more frame, captured then."""
-        if self._last_s is not None and 0.0 < (interval_s := at_monotonic_s - self._last_s) <= LONGEST_INTERVAL_S:
-            self._intervals += 1
-            self._sum_s += interval_s
+        if self._last_s is not None and at_monotonic_s > self._last_s:
+            self._intervals_s.append(at_monotonic_s - self._last_s)
         self._last_s = at_monotonic_s
 
     @property
     def fps(self) -> float:
         """0 where no two frames followed each other."""
-        return self._intervals / self._sum_s if self._intervals else 0.0
+        return 1.0 / statistics.median_low(self._intervals_s) if self._intervals_s else 0.0
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
@@ -236,3 +238,88 @@ def test_what_can_be_read_of_a_damaged_file_is_saved_although_there_is_room_only
         assert (waiting[0], waiting[-2:]) == (1, [200, mine])
         assert store.stats().pending == len(waiting)
         assert store.stats().dropped == {"damage": 201 - len(waiting)}
+
+
+CUT = """
+import os, sys
+from pathlib import Path
+from tests.stores import config_for, opened
+left, rename = int(sys.argv[2]), Path.replace
+def replace(old, new):
+    global left
+    left -= old.exists()
+    if left < 0:
+        os._exit(9)
+    return rename(old, new)
+Path.replace = replace
+with opened(config_for(Path(sys.argv[1])), "s2"):
+    pass
+"""
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_power_cut_while_a_damaged_file_is_set_aside_costs_only_what_the_damage_did(
+    tmp_path: Path, renames: int
+) -> None:
+    """Before each of the renames that it takes, and after the last."""
+    with opened(config_for(tmp_path)) as store:
+        for number in range(600):
+            store.append(make_report(number % 7))
+        store.paused = True
+    path = config_for(tmp_path).path
+    corrupt_pages(path, path.stat().st_size // 4096 - 4, path.stat().st_size // 4096)
+    cut = subprocess.run([sys.executable, "-c", CUT, str(tmp_path), str(renames)], cwd=Path(__file__).parents[1])
+    assert cut.returncode in (0, 9)
+    with opened(config_for(tmp_path), "s3") as store:
+        assert store.paused
+        kept = len(list(store.history()))
+        assert 400 < kept < 600
+        assert store.stats().pending == kept
+    assert len(damaged_files(tmp_path)) == 1
+    assert not [*tmp_path.glob("*.copy*"), *tmp_path.glob("*.rescued*")]
+
+
+@pytest.mark.parametrize("room_kib", range(0, 120, 12))
+def test_however_little_room_there_is_no_readable_window_of_a_damaged_file_is_lost(
+    small_disk: Path, room_kib: int
+) -> None:
+    with opened(config_for(small_disk)) as store:
+        for number in range(200):
+            store.append(make_report(number % 7))
+    corrupt_pages(config_for(small_disk).path, 8, 10)
+    ballast, clock = fill(small_disk), SteppedClock()
+    os.truncate(ballast, ballast.stat().st_size - room_kib * 1024)
+    with opened(config_for(small_disk), "s2", clock) as store:
+        ballast.unlink()
+        for clock.forward_s in (20, 40):
+            store.append(make_report(1))
+        assert not store.in_memory
+        kept = len(list(store.history())) - 2
+        assert 100 < kept < 200
+        assert store.stats().dropped["damage"] == 200 - kept
+
+
+def test_a_pause_outlives_the_damage_of_the_page_that_held_it(tmp_path: Path) -> None:
+    """While paused no window closes that would write it again."""
+    path = config_for(tmp_path).path
+    with opened(config_for(tmp_path)) as store:
+        for number in range(600):
+            store.append(make_report(number % 7))
+    with opened(config_for(tmp_path), "s2") as store:
+        store.paused = True
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            (size,) = other.execute("PRAGMA page_size").fetchone()
+            pages = other.execute(
+                "SELECT rootpage FROM sqlite_master WHERE name = 'state' "
+                "UNION SELECT pageno FROM dbstat WHERE name = 'windows_start' AND pagetype = 'leaf'"
+            ).fetchall()
+        with path.open("r+b") as file:
+            for (page,) in pages:
+                file.seek((page - 1) * size)
+                file.write(b"\xff" * size)
+        store._disk.file._sql.execute("PRAGMA shrink_memory")  # as time does: what was read is read again
+        assert len(list(store.history())) == 600
+        assert damaged_files(tmp_path)
+    with opened(config_for(tmp_path), "s3") as store:
+        assert store.paused

@@ -115,8 +115,18 @@ def test_a_camera_that_comes_late_makes_no_false_face_a_person():
     assert window.close(10.0).suppressed
 
 
-@pytest.mark.parametrize(("at_s", "fps"), [([0, 1, 2], 1.0), ([0, 0.1, 5.1, 5.2], 10.0), ([0, 3, 6], 0.0), ([7], 0.0)])
-def test_gaps_are_no_part_of_the_frame_rate(at_s: list[float], fps: float):
+@pytest.mark.parametrize(
+    ("at_s", "fps"),
+    [
+        ([0, 1, 2], 1.0),
+        ([0, 0.1, 5.1, 5.2], 10.0),
+        ([0, 4, 8], 0.25),
+        ([0, 2.2, 4.4, 4.44, 6.64], 1 / 2.2),
+        ([0, 8, 8.1], 10.0),
+        ([7], 0.0),
+    ],
+)
+def test_gaps_and_bursts_are_no_part_of_the_frame_rate(at_s: list[float], fps: float):
     rate = FrameRate()
     for moment in at_s:
         rate.count(moment)
