@@ -5,8 +5,8 @@ fitted on (it chose among training runs): a mix of emotions is drawn, then faces
 compared with the shares that were drawn. The int8 model answers through the code that the device runs.
 
 One half is one draw: whether intervals hold hangs on whether its few disgusted faces happen to be like those that the
-calibration knows. So PublicTest is also halved anew, many times, with a calibration of its own each time, and the
-figures of all these halves stand beside.
+calibration knows. So PublicTest is also divided anew, ten times, each half once calibrated on and once asked about, and
+the figures of all of these stand beside.
 
     python -m benchmarks.prevalence --data ../shared/data --write   # the tables of docs/shares.md
 """
@@ -160,8 +160,9 @@ def table_of_halvings(result: dict[str, Any]) -> str:
     facts = result["measured"]
     disgust = list(facts["faces"]).index("disgust")
     lines = [
-        f"And over {HALVINGS} other halvings of PublicTest: {facts['faces_in_a_half']:,} faces a half, no image twice, "
-        f"calibrated anew on one half, {facts['windows']} windows of the other a row.",
+        f"And over {HALVINGS // 2} other divisions of PublicTest, each used both ways: "
+        f"{facts['faces_in_a_half']:,} faces a half, no image twice, calibrated anew on one half, "
+        f"{facts['windows']} windows of the other a row.",
         "",
         "| people per window | mix of emotions | top labels counted | plain mean | **published** "
         "| error against the plain mean | goal | 90 % interval holds | in a single halving | for disgust |",

@@ -310,7 +310,11 @@ activate() {
     fi
     start_service "$release" || roll_back "$release" "$previous"
     # It waits for the page by itself.
-    [[ -z $KIOSK_WANTED ]] || run systemctl --no-block restart "$KIOSK"
+    if [[ -n $KIOSK_WANTED ]]; then
+        run systemctl --no-block restart "$KIOSK"
+    elif [[ -e $UNITS/$KIOSK ]]; then
+        run systemctl --no-block try-restart "$KIOSK" # with the unit that has just been renewed
+    fi
     run systemctl --no-pager --lines=0 status "$SERVICE"
 }
 

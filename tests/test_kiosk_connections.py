@@ -141,7 +141,7 @@ def test_whoever_does_not_end_a_request_is_closed(tmp_path: Path, monkeypatch: p
 def test_a_stream_and_a_connection_that_is_used_again_outlive_the_time_for_a_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(protocol, "REQUEST_S", 0.3)
+    monkeypatch.setattr(protocol, "REQUEST_S", 1.0)
     with Stage(tmp_path) as stage, httpx.stream("GET", f"{stage.url}/api/events") as stream:
         chunks = stream.iter_raw()
         next(chunks)
@@ -151,7 +151,18 @@ def test_a_stream_and_a_connection_that_is_used_again_outlive_the_time_for_a_req
         for _ in range(4):
             again.request("GET", "/healthz")
             assert again.getresponse().read() == b'{"status":"ok"}'
-            time.sleep(0.2)
+            time.sleep(0.4)
         again.close()
         stage.play("paused")
         assert b'"state": "paused"' in next(chunks)
+
+
+def test_whoever_asks_and_never_reads_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """An answer that nobody takes would hold its place for good."""
+    monkeypatch.setattr(protocol, "READ_S", 1.0)
+    with Stage(tmp_path) as stage, socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.connect(("127.0.0.1", stage.config.kiosk.port))
+        link.settimeout(10)
+        with pytest.raises(ConnectionError):
+            link.sendall(1_000_000 * b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")

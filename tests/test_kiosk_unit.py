@@ -96,7 +96,7 @@ def test_the_unit_s_command_ends_when_the_page_s_process_is_killed(home: Path, t
                     if "--type=renderer" in process.cmdline():
                         process.kill()
             wait_until(lambda: stage.kiosk._site.feed.pages == 0, 10, "the page's end")
-            assert cage.wait(60) is not None
+            assert cage.wait(100) is not None
     assert "the browser has lost it" in (tmp_path / "log").read_text(errors="replace")
 
 

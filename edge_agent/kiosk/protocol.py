@@ -14,12 +14,15 @@ CONNECTIONS = 400
 """Open at a time: pages with their streams, and what asks beside them."""
 REQUEST_S = 10.0
 """From the connection, or the first byte after an answer, to the end of a request's head."""
+READ_S = 30.0
+"""For whoever is sent something to take a part of it; the largest answers come in many."""
 
 
 class BoundedProtocol(H11Protocol):
     """HTTP/1.1 as uvicorn speaks it. Where there are too many, whoever has been silent for longest gives way."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _waits_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -38,9 +41,20 @@ class BoundedProtocol(H11Protocol):
         elif self._deadline is None:
             self._expect_request()
 
+    def pause_writing(self) -> None:
+        """What was sent is not taken: not for long."""
+        self._unread = self.loop.call_later(READ_S, self._give_up)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It is taken again."""
+        self._stop_unread()
+        super().resume_writing()
+
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the time limit."""
+        """Forget the time limits."""
         self._stop_deadline()
+        self._stop_unread()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
@@ -60,6 +74,11 @@ class BoundedProtocol(H11Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _stop_unread(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _make_room(self) -> bool:
         waiting = [other for other in self.connections if isinstance(other, BoundedProtocol) and other._is_waiting()]

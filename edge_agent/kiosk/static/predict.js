@@ -7,6 +7,8 @@ const MAX_BYTES = page.max_mb * 1_000_000;
 const TYPES = ["image/jpeg", "image/png", "image/webp"];
 const SNAP_QUALITY = 0.92;
 
+new EventSource("/api/events"); // by its connection systemd/kiosk-watch.sh sees that the page lives
+
 const at = (id) => document.getElementById(id);
 let pictureUrl = null;
 let camera = null; // the promise of its stream, from the click until the booth closes

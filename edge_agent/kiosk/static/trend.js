@@ -22,7 +22,8 @@ async function load() {
   const { seconds, bucket } = SPANS[span];
   const wanted = span;
   const answer = await fetch(`/api/history?from=-${seconds}&bucket=${bucket}`).catch(() => null);
-  if (!answer?.ok || wanted !== span) return;
+  if (wanted !== span) return;
+  if (!answer?.ok) return draw(); // what stands beside the steps may be out of date by now
   const history = await answer.json();
   buckets = history.buckets.map((one) => ({ ...one, startMs: Date.parse(one.start) }));
   endMs = Date.parse(history.to);
