@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.model import MODELS, load_model
 from quantization.evaluate import count_differences, read_top_labels
 from tests.device.arm import Emulated, emulate_aarch64
 from tests.device.trees import PYTHON, ROOT, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+from training.machine import describe_machine
 
 SYSTEMS = {"tflite": ("bookworm", "3.11"), "litert": ("trixie", "3.13")}
 """Runtime to the Debian release, and its Python, whose package depends on it."""

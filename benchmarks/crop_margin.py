@@ -25,13 +25,13 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine
 from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import load_detector
 from edge_agent.model import default_model_path, load_model
 from edge_agent.preprocess import FRAMINGS, Framing, crop_face
 from edge_agent.types import Face
+from training.machine import describe_machine
 
 SEED = 2013
 SCALES = np.arange(0.75, 1.41, 0.05).round(2).tolist()

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import Detector, load_detector
+from training.machine import describe_machine
 
 PAGE = Path(__file__).parents[1] / "docs" / "device.md"
 WIDTH, HEIGHT = 640, 480

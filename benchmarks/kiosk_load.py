@@ -28,10 +28,10 @@ import httpx
 import psutil
 import yaml
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from tests.broker import free_port
 from tests.faces import write_astronaut
+from training.machine import describe_machine
 
 TREND_S = 30.0
 SETTLE_S = 4.0

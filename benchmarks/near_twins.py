@@ -19,12 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from quantization.answers import published
 from training.data import PUBLIC, Faces, divide, find_source, load
+from training.machine import describe_machine
 
 SIDE = 24
 CORRELATIONS = (0.97, 0.95, 0.93)

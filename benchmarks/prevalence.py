@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine
 from benchmarks.shares import (
     HALVINGS,
     ROWS,
@@ -41,6 +40,7 @@ from edge_agent.classifier import Classifier
 from edge_agent.model import load_model
 from edge_agent.prevalence import Settings, ShareEstimator
 from training.data import PUBLIC, Faces, divide, find_source, load
+from training.machine import describe_machine
 
 WINDOWS = 500
 FIGURES = {head: Path(f"docs/figures/prevalence_{head}.json") for head in ("ferplus", "fer2013")}

@@ -22,13 +22,12 @@ from edge_agent.prevalence import Settings
 from training.data import divide, find_source, load
 
 GRID: dict[str, list[object]] = {
-    "odds": [(3, 1, 2), (1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 2, 1)],
+    "odds": [(1, 1, 1), (2, 1, 1), (4, 1, 1), (1, 2, 1)],
     "prior_people": [3.0, 30.0],
     "label_trust": [0.0, 0.5, 1.0],
     "reference_doubt": [1.0, 2.0],
     "moderate_shift": [10.0, 40.0],
     "interval_sds": [1.645, 1.9],
-    "correct_from_people": [1],
 }
 
 
@@ -46,7 +45,6 @@ def main() -> None:
             f"{name}={value}": replace(base, **{name: value})  # type: ignore[arg-type]
             for name, values in GRID.items()
             for value in values
-            if getattr(base, name) != value
         }
         for name, settings in variants.items():
             cells = [measure_halvings(row, parts, settings, options.windows // HALVINGS) for row in rows]

@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.crop_margin import Photo, read_photos
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig, FacesConfig
@@ -32,6 +31,7 @@ from edge_agent.preprocess import FRAMINGS, crop_face
 from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
 from training.data import divide, find_source, load
+from training.machine import describe_machine
 
 Image = NDArray[np.uint8]
 SIZES_PX = (48, 32, 24, 20, 16, 12)

@@ -22,12 +22,12 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.clock import Clock
 from edge_agent.config import StoreConfig, WindowConfig
 from edge_agent.store import Store, open_store
 from tests.windows import make_report
+from training.machine import describe_machine
 
 WINDOW_S = WindowConfig().seconds
 DAY_S = 86400.0

@@ -19,9 +19,9 @@ import tempfile
 import venv
 from pathlib import Path
 
-from benchmarks.machine import describe_machine
 from benchmarks.written import write_between
 from edge_agent.demo import make_film
+from training.machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
 PEER = ROOT / ".cache" / "fer"

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.machine import describe_machine
 from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
 from edge_agent.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
@@ -26,6 +25,7 @@ from quantization.convert import FACTS, INT8
 from quantization.figures import Halves, cross_fitted_error, figures, labelled
 from training.data import EMOTIONS, HEADS, PUBLIC, SIDE, TRAINING, Faces, halves
 from training.files import write_atomically
+from training.machine import describe_machine
 from training.metrics import confusion
 
 log = logging.getLogger(__name__)
