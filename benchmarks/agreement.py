@@ -89,8 +89,8 @@ def describe(result: dict[str, Any]) -> str:
             TABLE,
             *rows,
             "",
-            f"Top labels that differ, of {images:,} ({machines}; ARM emulated; models {files}; "
-            "`python -m benchmarks.agreement`).",
+            f"Top labels that differ, of {images:,}. Measured on {machines}, with emulated ARM. "
+            f"Models: {files}. `python -m benchmarks.agreement`",
         ]
     )
 

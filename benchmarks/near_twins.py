@@ -101,8 +101,8 @@ def table(result: dict[str, Any]) -> str:
     model = f"{result['model']} {result['model_sha256'][:12]}"
     lines += [
         "",
-        f"Of {result['images']:,} images; in {result['tied_votes']} FER+'s voters are tied. {result['machine']}, "
-        f"model {model}; `python -m benchmarks.near_twins --write`.",
+        f"Of {result['images']:,} images; in {result['tied_votes']} of them the FER+ votes are tied. "
+        f"Measured on {result['machine']}, model {model}. `python -m benchmarks.near_twins --write`",
     ]
     return "\n".join(lines)
 

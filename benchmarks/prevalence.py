@@ -143,14 +143,14 @@ def table(result: dict[str, Any]) -> str:
     held = 100 * np.mean([row["coverage_by_class"] for row in judged], axis=0)
     lines += [
         "",
-        f"Over the {len(judged)} rows that have a goal, 90 % intervals hold {held.mean():.0f} % of the time: "
+        f"Over the {len(judged)} rows with a goal, 90 % intervals hold {held.mean():.0f} % of the time: "
         f"{held[disgust]:.0f} % for disgust, {np.delete(held, disgust).mean():.0f} % for the other six. "
-        f"Mean absolute error per class, in points. {facts['machine']}, {facts['runtime']}, model {facts['model']}, "
-        f"head {facts['labels']} ({100 * facts['accuracy_selection']:.1f} % right on this half), {facts['windows']} "
-        f"windows a row, seed {facts['seed']}, {sum(facts['faces'].values()):,} faces; "
-        f"200 people take {facts['ms_for_200_people']} ms. Disgust has "
-        f"{facts['faces']['disgust']} images in this half and fear {facts['faces']['fear']}: with so few, their "
-        "part of every figure is shaky.",
+        "Errors are mean absolute errors per class, in points. "
+        f"Measured on {facts['machine']}, {facts['runtime']}, model {facts['model']}, head {facts['labels']}, "
+        f"which is right for {100 * facts['accuracy_selection']:.1f} % of this half. "
+        f"{facts['windows']} windows per row, seed {facts['seed']}, {sum(facts['faces'].values()):,} faces. "
+        f"An estimate for 200 people takes {facts['ms_for_200_people']} ms. Disgust has {facts['faces']['disgust']} "
+        f"images in this half and fear {facts['faces']['fear']}, so their part of every figure is uncertain.",
     ]
     return "\n".join(lines)
 
@@ -160,12 +160,12 @@ def table_of_halvings(result: dict[str, Any]) -> str:
     facts = result["measured"]
     disgust = list(facts["faces"]).index("disgust")
     lines = [
-        f"And over {HALVINGS // 2} other divisions of PublicTest, each used both ways: "
-        f"{facts['faces_in_a_half']:,} faces a half, no image twice, calibrated anew on one half, "
-        f"{facts['windows']} windows of the other a row.",
+        f"The same over {HALVINGS // 2} other divisions of PublicTest, each used both ways. A half has "
+        f"{facts['faces_in_a_half']:,} faces, and no image is in it twice. One half calibrates; "
+        f"each row asks {facts['windows']} windows of the other.",
         "",
         "| people per window | mix of emotions | top labels counted | plain mean | **published** "
-        "| error against the plain mean | goal | 90 % interval holds | in a single halving | for disgust |",
+        "| error against the plain mean | goal | 90 % interval holds | in a single division | for disgust |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in result["halvings"]:
@@ -178,7 +178,7 @@ def table_of_halvings(result: dict[str, Any]) -> str:
     together = 100 * np.mean([row["coverage"] for row in result["halvings"]])
     lines += [
         "",
-        f"Together, intervals hold {together:.1f} %; ± is the standard deviation between halvings in points.",
+        f"Together, intervals hold {together:.1f} %. ± is the standard deviation between divisions, in points.",
     ]
     return "\n".join(lines)
 

@@ -135,8 +135,9 @@ def tables(result: dict[str, Any]) -> str:
     gates = ", ".join(f"`{name}: {value:g}`" for name, value in limits.items())
     lines += [
         "",
-        f"{facts['faces']:,} faces of PublicTest's selection half, all photos with a face. {facts['machine']}, "
-        f"{facts['runtime']}, model {facts['model']}, head {facts['labels']}; gate {gates}.",
+        f"{facts['faces']:,} faces of PublicTest's selection half, and all photos with a face. "
+        f"Measured on {facts['machine']}, {facts['runtime']}, model {facts['model']}, head {facts['labels']}. "
+        f"The gate had {gates}.",
     ]
     return "\n".join(lines)
 

@@ -148,7 +148,7 @@ def describe(result: dict[str, Any]) -> str:
     return (
         f"The agent writes {result['true_pace_mb_per_day']:.0f} MB a day, and the file grows by "
         f"{result['file_mb_per_day']:.1f} MB a day.\n"
-        f"With the file system's own journal, a card with ext4 takes a day: {reached}.\n"
+        f"With the journal of ext4, this much reaches the card in a day: {reached}.\n"
         f"({result['machine']}, `python -m benchmarks.sd_card --minutes {result['minutes']:g}`)"
     )
 
