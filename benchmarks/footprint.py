@@ -28,7 +28,7 @@ RUNS = 3
 
 
 def main() -> None:
-    """Measure both runtimes, print the table, and put it into README.md with ``--write``."""
+    """Measure both runtimes, print the table, and put it into docs/speed.md with ``--write``."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--seconds", type=float, default=12.0)
@@ -44,7 +44,7 @@ def main() -> None:
     text = "\n".join(lines)
     print(text)
     if args.write:
-        write_between(ROOT / "README.md", "footprint", text)
+        write_between(ROOT / "docs" / "speed.md", "footprint", text)
 
 
 def measure(runtime: str, film: Path, folder: Path, seconds: float) -> tuple[float, float]:

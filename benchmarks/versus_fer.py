@@ -4,7 +4,7 @@
 
 Makes ``.cache/fer`` (an environment of its own for the peer and its TensorFlow) the first time. Each contestant runs in
 a process of its own, in turns, so that a busy moment of the machine hits all of them; the figures are medians over all
-frames of all rounds. ``--write`` puts the table into README.md.
+frames of all rounds. ``--write`` puts the table into docs/speed.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CONTESTANTS = {"countenance, litert": "litert", "countenance, tflite-runtime": "
 
 
 def main() -> None:
-    """Run all rounds, print the table, and put it into README.md with ``--write``."""
+    """Run all rounds, print the table, and put it into docs/speed.md with ``--write``."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
@@ -50,7 +50,7 @@ def main() -> None:
     text = table(times)
     print(text)
     if args.write:
-        write_between(ROOT / "README.md", "speed", text)
+        write_between(ROOT / "docs" / "speed.md", "speed", text)
 
 
 def make_peer() -> None:
@@ -79,7 +79,7 @@ def measure(kind: str, film: Path) -> list[float]:
 
 
 def table(times: dict[str, list[float]]) -> str:
-    """The Markdown that README.md shows."""
+    """The Markdown that docs/speed.md shows."""
     medians = {name: statistics.median(values) for name, values in times.items()}
     peer = medians["fer 25.10"]
     rows = [
