@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 VENV := .venv/bin
 
-.PHONY: demo test lint setup bench screenshots test-device test-training clean help
+.PHONY: demo test lint setup docs release bench screenshots test-device test-training clean help
 
 demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
 	@scripts/setup demo
@@ -22,7 +22,7 @@ test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill th
 	@scripts/need mmdebstrap mmdebstrap
 	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 $(PYTEST_ARGS)
 
-screenshots: ## Take the pictures of the page in docs/figures anew
+screenshots: ## Take the pictures of the page in docs/figures again
 	@scripts/setup test
 	@scripts/need chromium chromium fonts-dejavu-core
 	$(VENV)/python -m benchmarks.screenshots
@@ -42,6 +42,14 @@ bench: ## Speed against the package fer, footprint, and this machine's milliseco
 	$(VENV)/python -m benchmarks.versus_fer
 	$(VENV)/python -m benchmarks.footprint
 	$(VENV)/edge-agent bench
+
+docs: ## Build the searchable site of docs/ into build/site; a dead link is an error
+	@scripts/setup docs
+	$(VENV)/mkdocs build
+
+release: ## Build and check the wheel and the source package into dist/, twice, and compare
+	@scripts/setup release
+	$(VENV)/python -m scripts.release
 
 setup: ## Make .venv with the agent alone
 	@scripts/setup ""
