@@ -29,8 +29,8 @@ from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import load_detector
 from edge_agent.model import default_model_path, load_model
-from edge_agent.preprocess import FRAMINGS, Framing, crop_face
-from edge_agent.types import Face
+from edge_agent.preprocess import crop_face
+from edge_agent.types import Face, Framing
 from training.machine import describe_machine
 
 SEED = 2013
@@ -56,7 +56,7 @@ def main() -> None:
     photos = list(read_photos(options.photos, config))
     classifier = Classifier(load_model(options.model))
     tuned, stated = split(photos)
-    known = FRAMINGS[options.detector]
+    known = load_detector(config).framing
     print(f"{options.detector}, size {options.size}: {len(tuned)} photos to tune on, {len(stated)} to state")
     grid = {framing: score(classifier, tuned, framing) for framing in _grid()}
     result = {

@@ -26,8 +26,10 @@ from benchmarks.crop_margin import Photo, read_photos
 from benchmarks.written import write_between
 from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig, FacesConfig
+from edge_agent.detectors.whole_frame import WholeFrameDetector
+from edge_agent.detectors.yunet import YunetDetector
 from edge_agent.model import load_model
-from edge_agent.preprocess import FRAMINGS, crop_face
+from edge_agent.preprocess import crop_face
 from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
 from training.data import divide, find_source, load
@@ -101,7 +103,12 @@ def measure(
     """
     treated = [treat(image) for image in images]
     whole = [Face(Box(0, 0, *image.shape[::-1]), 1.0) for image in treated]
-    crops = np.stack([crop_face(i, f, FRAMINGS["whole_frame"]) for i, f in zip(treated, whole, strict=True)])
+    crops = np.stack(
+        [
+            crop_face(i, f, WholeFrameDetector.framing, classifier.input_size)
+            for i, f in zip(treated, whole, strict=True)
+        ]
+    )
     right = classifier.classify(crops).probabilities.argmax(1) == labels
     out = [gate(i, f, limits).reason is not None for i, f in zip(treated, whole, strict=True)]
     return {"face": name, "right": round(float(right.mean()), 3), "left_out": round(float(np.mean(out)), 3)}
@@ -110,7 +117,12 @@ def measure(
 def by_turn(photos: list[Photo], classifier: Classifier) -> Iterator[dict[str, Any]]:
     """How often the classifier is right, by how far heads are turned."""
     faces = [photo.face for photo in photos if photo.face]
-    crops = np.stack([crop_face(p.image, f, FRAMINGS["yunet"]) for p, f in zip(photos, faces, strict=True)])
+    crops = np.stack(
+        [
+            crop_face(p.image, f, YunetDetector.framing, classifier.input_size)
+            for p, f in zip(photos, faces, strict=True)
+        ]
+    )
     top = classifier.classify(crops).probabilities.argmax(1)
     right = np.array([classifier.labels[k] == photo.label for k, photo in zip(top, photos, strict=True)])
     turned = np.array([turn(face) for face in faces])

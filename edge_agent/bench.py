@@ -124,6 +124,7 @@ class _Placed:
 
     def __init__(self, detector: Detector, faces: list[Face]) -> None:
         self.kind: DetectorKind = detector.kind
+        self.framing = detector.framing
         self._detector = detector
         self._faces = faces
 

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.cameras import Camera, open_camera
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError
-from edge_agent.live import CameraState
-from edge_agent.types import Frame, Observe
+from edge_agent.types import CameraState, Frame, Observe
 
 log = logging.getLogger(__name__)
 

@@ -190,7 +190,7 @@ def _setting(section: str, key: str, *also: str) -> Callable[[str], Any]:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from edge_agent.agent import run_agent
+    from edge_agent.assembly import run_agent
 
     return run_agent(args.config)
 

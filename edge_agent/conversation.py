@@ -7,9 +7,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import paho.mqtt.client as mqtt
 
@@ -19,7 +17,8 @@ from edge_agent.config import Config
 from edge_agent.connection import Connection
 from edge_agent.discovery import discovery_payload
 from edge_agent.health import Health
-from edge_agent.message import encode, info_payload, status_payload
+from edge_agent.live import Live
+from edge_agent.message import DeviceInfo, encode, info_payload, status_payload
 from edge_agent.outbox import Outbox
 from edge_agent.report import health_payload
 from edge_agent.store import Store
@@ -35,21 +34,19 @@ COMMANDS_AT_ONCE = 10
 """Between two looks at the outbox: a flood of commands does not hold up windows."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Speaker:
     """What every conversation needs, and what outlives it."""
 
     config: Config
     store: Store
     session: str
-    info: Mapping[str, Any]
-    labels: tuple[str, ...]
+    info: DeviceInfo
     commands: Commands
     health: Health
     clock: Clock
     topics: Topics
-    window_s: float
-    """Length of the windows as it is now, in seconds."""
+    live: Live
 
 
 class Conversation:
@@ -65,7 +62,7 @@ class Conversation:
         )  # fmt: skip
         self._told: dict[int, str] = {}
         self._due: dict[str, float] = {}
-        self._status_sent_s, self._status_paused = 0.0, False
+        self._status_sent_s, self._status_paused, self._told_window_s = 0.0, False, 0.0
         self._greet()
 
     @property
@@ -135,7 +132,8 @@ class Conversation:
     def _send_info(self) -> None:
         """With the length of windows as it is now."""
         speaker = self._speaker
-        info = info_payload(speaker.config.device.id, speaker.session, {**speaker.info, "window_s": speaker.window_s})
+        self._told_window_s = speaker.live.state.window_s
+        info = info_payload(speaker.config.device.id, speaker.session, speaker.info, self._told_window_s)
         self._tell(self._topics.info, encode(info), retain=True)
 
     def _announce(self) -> None:
@@ -143,7 +141,7 @@ class Conversation:
         speaker = self._speaker
         payload = b""
         if speaker.config.mqtt.discovery:
-            payload = encode(discovery_payload(speaker.config, speaker.labels, speaker.info, speaker.window_s))
+            payload = encode(discovery_payload(speaker.config, speaker.info, speaker.live.state.window_s))
         self._tell(self._topics.discovery, payload, retain=True)
 
     def _do_what_is_due(self, now_s: float) -> None:
@@ -152,6 +150,9 @@ class Conversation:
             self._send_health()
         if now_s >= self._due.get("announce", now_s + 1):
             del self._due["announce"]
+            self._announce()
+        if self._told_window_s != self._speaker.live.state.window_s:
+            self._send_info()
             self._announce()
         if now_s >= self._due.get("status", now_s + 1) or self._status_paused != self._speaker.store.paused:
             self._due.pop("status", None)
@@ -191,7 +192,3 @@ class Conversation:
         response = self._speaker.commands.answer(name, bytes(message.payload), message.retain)
         self._tell(self._topics.response, encode(response))
         self._speaker.health.count("commands")
-        if "window_s" in response["data"]:
-            self._speaker.window_s = response["data"]["window_s"]
-            self._send_info()
-            self._announce()

@@ -14,8 +14,9 @@ from typing import Any
 
 from edge_agent.errors import StoreError
 from edge_agent.ranges import Ranges
-from edge_agent.rows import COLUMNS, Run, StoredWindow, from_row
+from edge_agent.rows import COLUMNS, Run, from_row
 from edge_agent.trend import SumRow
+from edge_agent.types import StoredWindow
 
 APPLICATION_ID = 0x436E7463
 """SQLite's magic number that tells our file from a stranger's: "Cntc"."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edge_agent.agent import Agent
+from edge_agent.assembly import Assembly
 from edge_agent.bars import Screen, bars
 from edge_agent.config import ENV_PREFIX, Config, make_config
 from edge_agent.errors import BrokerError, CountenanceError, MissingPackageError
@@ -76,7 +76,7 @@ def _show(config: Config, seconds: float | None) -> int:
 
     def run() -> None:
         try:
-            Agent(config).run(stop)
+            Assembly(config).run(stop)
         except CountenanceError as error:
             failures.append(error)
             stop.set()

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.config import Config
+from edge_agent.message import DeviceInfo
 from edge_agent.topics import Topics, topics_of
 
 _AVAILABLE = "{{ 'online' if value_json.state == 'online' else 'offline' }}"
@@ -24,19 +25,16 @@ _DIAGNOSTICS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 
 
-def discovery_payload(
-    config: Config, labels: tuple[str, ...], info: Mapping[str, Any], window_s: float
-) -> dict[str, Any]:
+def discovery_payload(config: Config, info: DeviceInfo, window_s: float) -> dict[str, Any]:
     """The retained configuration of one device and its entities.
 
     Args:
-        labels: emotions of the model; a sensor each.
-        info: what ``.../info`` tells; ``version`` and the model's name are shown.
+        info: what ``.../info`` tells; each label becomes a sensor.
         window_s: length of a window in seconds; three of them without news make a sensor unavailable.
     """
     topics = topics_of(config)
     components = {
-        **{label: _emotion(topics, label, window_s) for label in labels},
+        **{label: _emotion(topics, label, window_s) for label in info.labels},
         "people": _people(topics, window_s),
         "pause": _pause(topics),
         "identify": _identify(topics),
@@ -46,20 +44,20 @@ def discovery_payload(
         component["unique_id"] = f"countenance_{config.device.id}_{key}"
     return {
         "dev": _device(config, info),
-        "o": {"name": "countenance", "sw": info["version"]},
+        "o": {"name": "countenance", "sw": info.version},
         "availability": [{"topic": topics.status, "value_template": _AVAILABLE}],
         "qos": 1,
         "cmps": components,
     }
 
 
-def _device(config: Config, info: Mapping[str, Any]) -> dict[str, Any]:
+def _device(config: Config, info: DeviceInfo) -> dict[str, Any]:
     return {
         "ids": [f"countenance_{config.device.id}"],
         "name": config.device.name,
         "mf": "Countenance",
-        "mdl": f"edge agent, model {info['model']['name']}",
-        "sw": info["version"],
+        "mdl": f"edge agent, model {info.model.name}",
+        "sw": info.version,
     }
 
 

@@ -18,7 +18,7 @@ from edge_agent.database import DamagedRowsError, Database
 from edge_agent.errors import StoreError
 from edge_agent.message import window_payload
 from edge_agent.rights import is_barred
-from edge_agent.rows import StoredWindow
+from edge_agent.types import StoredWindow
 
 PLAIN = (
     "window_start",

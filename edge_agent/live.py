@@ -5,22 +5,14 @@ It holds no picture and nothing about a single person: see :class:`LiveState`.
 
 from __future__ import annotations
 
+import logging
 import threading
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any
 
-from edge_agent.types import WindowReport
+from edge_agent.types import CameraState, WindowReport
 
-
-class CameraState(str, Enum):
-    """What the camera is doing."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    STALLED = "stalled"
-    GONE = "gone"
-    ENDED = "ended"
+log = logging.getLogger(__name__)
 
 
 STALE_WINDOWS, STALE_MARGIN_S = 3.0, 5.0
@@ -46,6 +38,11 @@ class LiveState:
     identified_monotonic_s: float | None = None
     """When somebody last asked this device to show itself."""
 
+    @property
+    def measures(self) -> bool:
+        """Whether pictures come in and are looked at."""
+        return self.camera is CameraState.RUNNING and not self.paused
+
     def report_age_s(self, now_monotonic_s: float) -> float | None:
         """Seconds since the last window was closed; None before the first."""
         if self.report is None:
@@ -62,10 +59,14 @@ class LiveState:
 
 
 class Live:
-    """A thread-safe slot for the current :class:`LiveState`, with waiting for changes."""
+    """A thread-safe slot for the current :class:`LiveState`, with waiting for changes.
 
-    def __init__(self) -> None:
-        self._state = LiveState()
+    Args:
+        window_s: how long windows last, in seconds; ``update`` changes it.
+    """
+
+    def __init__(self, window_s: float = 0.0) -> None:
+        self._state = LiveState(window_s=window_s)
         self._changed = threading.Condition()
 
     @property
@@ -81,6 +82,12 @@ class Live:
                 self._state = replace(new, version=self._state.version + 1)
                 self._changed.notify_all()
             return self._state
+
+    def camera_changed(self, state: CameraState, detail: str) -> None:
+        """The camera is in this state now; ``detail`` says why it is not running."""
+        if state is not self._state.camera:
+            log.info("camera %s", state.value, extra={"detail": detail} if detail else {})
+        self.update(camera=state, camera_detail=detail)
 
     def wait(self, seen_version: int, timeout_s: float) -> LiveState:
         """Block until the version differs from ``seen_version`` or the time is over, then return the state."""

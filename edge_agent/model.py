@@ -124,6 +124,11 @@ class Model:
     content: bytes
     """The .tflite file."""
 
+    @property
+    def id(self) -> str:
+        """How messages name it: its name and the first 12 digits of its hash."""
+        return f"{self.info.name}@{self.info.sha256[:12]}"
+
     def self_test_crops(self) -> NDArray[np.uint8]:
         """The stored crops, shape (n, height, width, 1)."""
         pixels = np.frombuffer(base64.b64decode(self.info.self_test.crops), dtype=np.uint8)

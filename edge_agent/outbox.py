@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from edge_agent.health import Health
 from edge_agent.message import encode, window_payload
-from edge_agent.rows import StoredWindow
 from edge_agent.store import Store
 from edge_agent.topics import Topics
+from edge_agent.types import StoredWindow
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import numpy as np
 from edge_agent.classifier import Classifier
 from edge_agent.config import FacesConfig
 from edge_agent.detectors import Detector
-from edge_agent.preprocess import FRAMINGS, crop_face
+from edge_agent.preprocess import crop_face
 from edge_agent.quality import gate
 from edge_agent.tracking import Tracker
 from edge_agent.types import Frame, Observe, TrackedFace
@@ -48,7 +48,6 @@ class Pipeline:
         self._window = window
         self._observe = observe
         self._limits = limits
-        self._framing = FRAMINGS[detector.kind]
         self._tracker = Tracker()
         self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
 
@@ -65,7 +64,7 @@ class Pipeline:
         with self._timed("crop"):
             kept, weights = self._judge(frame, tracked)
             size = self._classifier.input_size
-            crops = [crop_face(frame.image, item.face, self._framing, size) for item in kept]
+            crops = [crop_face(frame.image, item.face, self._detector.framing, size) for item in kept]
         if kept:
             with self._timed("classify"):
                 scores = self._classifier.classify(np.stack(crops))

@@ -21,7 +21,7 @@ from edge_agent.config import Config
 from edge_agent.detectors import load_detector
 from edge_agent.errors import InputError
 from edge_agent.pictures import read_picture
-from edge_agent.preprocess import FRAMINGS, crop_face
+from edge_agent.preprocess import crop_face
 from edge_agent.rounding import percentages
 from edge_agent.types import Face
 
@@ -75,12 +75,11 @@ class Reader:
     def __init__(self, config: Config) -> None:
         self._detector = load_detector(config.detector)
         self._classifier = load_classifier(config.model)
-        self._framing = FRAMINGS[self._detector.kind]
 
     def read(self, image: NDArray[np.uint8], name: str) -> Prediction:
         """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer."""
         faces = self._detector.detect(image)
-        crops = [crop_face(image, face, self._framing, self._classifier.input_size) for face in faces]
+        crops = [crop_face(image, face, self._detector.framing, self._classifier.input_size) for face in faces]
         if not faces:
             return Prediction(name, self._detector.kind, (), None)
         scores = self._classifier.classify(np.stack(crops))

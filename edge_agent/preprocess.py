@@ -5,41 +5,13 @@ Training reads FER-2013's images, which are cut already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.types import Box, Face
+from edge_agent.types import Box, Face, Framing
 
 
-@dataclass(frozen=True, slots=True)
-class Framing:
-    """How a detector's box becomes the square that is cut out."""
-
-    scale: float
-    """Side of the square, as a multiple of the box's longer side."""
-    shift_y: float
-    """How far the square's centre lies below the box's, as a share of the square's side; negative is up."""
-
-
-FRAMINGS: Mapping[str, Framing] = MappingProxyType(
-    {
-        # FER-2013's faces were cut by an OpenCV cascade; other detectors draw tighter or looser boxes.
-        # Chosen by benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip, with an earlier model. With the
-        # shipped one and the head it publishes, the best framing differs by less than those photos can tell.
-        "yunet": Framing(scale=0.95, shift_y=0.0),
-        "haar": Framing(scale=1.25, shift_y=-0.05),
-        "whole_frame": Framing(scale=1.0, shift_y=0.0),
-    }
-)
-
-
-def crop_face(
-    image: NDArray[np.uint8], face: Face, framing: Framing, size: tuple[int, int] = (48, 48)
-) -> NDArray[np.uint8]:
+def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Cut a face out of a picture, in grey.
 
     Args:

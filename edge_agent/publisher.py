@@ -11,20 +11,19 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.clock import Clock
-from edge_agent.commands import Commands, Controls
+from edge_agent.commands import Commands
 from edge_agent.config import Config
 from edge_agent.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
 from edge_agent.conversation import Conversation, Speaker
 from edge_agent.errors import BrokerError, ConfigError
 from edge_agent.health import Health
-from edge_agent.message import encode, status_payload
+from edge_agent.live import Live
+from edge_agent.message import DeviceInfo, encode, status_payload
 from edge_agent.store import Store
 from edge_agent.topics import topics_of
 
@@ -50,27 +49,27 @@ class Publisher:
         store: where windows come from; the publisher settles them there.
         session: names this run of the agent.
         info: what ``.../info`` tells (docs/mqtt.md).
-        controls: what commands act upon.
+        commands: what answers requests.
         health: where it counts, and what ``.../health`` tells.
-        labels: the model's emotions.
+        live: how long windows last now.
         clock: tests step it.
     """
 
     def __init__(
         self,
+        *,
         config: Config,
         store: Store,
         session: str,
-        info: Mapping[str, Any],
-        controls: Controls,
+        info: DeviceInfo,
+        commands: Commands,
         health: Health,
-        labels: tuple[str, ...],
+        live: Live,
         clock: Clock | None = None,
     ) -> None:
         self._config, self._store, self._session, self._health = config, store, session, health
         self._speaker = Speaker(
-            config, store, session, info, labels, Commands(controls), health, clock or Clock(), topics_of(config),
-            config.window.seconds,
+            config, store, session, info, commands, health, clock or Clock(), topics_of(config), live,
         )  # fmt: skip
         self._inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue(maxsize=INBOX)
         self._wake = threading.Event()

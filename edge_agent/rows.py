@@ -12,26 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edge_agent.clock import epoch_ms, from_epoch_ms
-from edge_agent.types import RollingShares, Shares, WindowReport
+from edge_agent.types import RollingShares, Shares, StoredWindow, WindowReport
 
 Labels = tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredWindow:
-    """A window that the store has taken, and all that MQTT, the page and an export know of it."""
-
-    session: str
-    """The run of the agent that measured it."""
-    seq: int
-    """Number of the window on this device: ascends by one within a session, and over restarts (docs/mqtt.md)."""
-    report: WindowReport
-    clock_synced: bool
-    """Whether ``report.window_start`` can be believed: the clock followed a reference when it was stamped."""
-    model: str
-    """Which model read the faces, as docs/mqtt.md names it."""
-    boot_id: str
-    """The boot of the machine that ``report.start_monotonic_s`` belongs to."""
 
 
 COLUMNS = (

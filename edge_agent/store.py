@@ -22,9 +22,9 @@ from edge_agent.database import CHUNK, DamagedRowsError, Database
 from edge_agent.disk import FAILURES, Disk
 from edge_agent.ledger import Ledger
 from edge_agent.ranges import Ranges
-from edge_agent.rows import Run, StoredWindow, labels_of, to_row
+from edge_agent.rows import Run, labels_of, to_row
 from edge_agent.trend import Bucket, SumRow, merge
-from edge_agent.types import WindowReport
+from edge_agent.types import StoredWindow, WindowReport
 
 log = logging.getLogger(__name__)
 

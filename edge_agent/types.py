@@ -12,12 +12,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
 Observe = Callable[[str, float], None]
 """Told the name of a stage and how many seconds one passage through it took."""
+
+
+class CameraState(str, Enum):
+    """What the camera is doing."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STALLED = "stalled"
+    GONE = "gone"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +66,16 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] | None = None
     """Five (x, y) points in pixels where the detector gives them (YuNet): right eye, left eye, nose tip,
     right and left corner of the mouth, as seen in the person (their right is on the picture's left)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """How a detector's box becomes the square that is cut out."""
+
+    scale: float
+    """Side of the square, as a multiple of the box's longer side."""
+    shift_y: float
+    """How far the square's centre lies below the box's, as a share of the square's side; negative is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,3 +149,20 @@ class WindowReport:
     """Faces left out by reason (``small``, ``blurred``, ``turned``); None when there are no shares."""
     rolling: RollingShares | None
     """The rolling estimate, where ``window.rolling_s`` is set."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredWindow:
+    """A window that the store has taken, and all that MQTT, the page and an export know of it."""
+
+    session: str
+    """The run of the agent that measured it."""
+    seq: int
+    """Number of the window on this device: ascends by one within a session, and over restarts (docs/mqtt.md)."""
+    report: WindowReport
+    clock_synced: bool
+    """Whether ``report.window_start`` can be believed: the clock followed a reference when it was stamped."""
+    model: str
+    """Which model read the faces, as docs/mqtt.md names it."""
+    boot_id: str
+    """The boot of the machine that ``report.start_monotonic_s`` belongs to."""

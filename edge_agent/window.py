@@ -106,10 +106,6 @@ class Window:
         self._people: dict[int, _Person] = {}
         self._gated: Counter[str] = Counter()
 
-    def set_seconds(self, seconds: float) -> None:
-        """Let windows last this long from now on."""
-        self._config = self._config.model_copy(update={"seconds": seconds})
-
     def count_frame(self, captured_monotonic_s: float) -> None:
         """One more frame, captured then, was looked at, with or without faces."""
         self.frames += 1
@@ -135,9 +131,9 @@ class Window:
             person = self._people.setdefault(face.track, nobody)
             person.add(posterior.astype(np.float64), float(weight))
 
-    def due(self, now_monotonic_s: float) -> bool:
-        """Whether the window has lasted its time."""
-        return now_monotonic_s - self._start_s >= self._config.seconds
+    def due(self, now_monotonic_s: float, window_s: float) -> bool:
+        """Whether the window has lasted its time, which is ``window_s`` now."""
+        return now_monotonic_s - self._start_s >= window_s
 
     def has_begun(self, now_monotonic_s: float) -> bool:
         """Whether the window is longer than nothing, to the millisecond that reports are rounded to."""

@@ -15,10 +15,10 @@ from prometheus_client import CollectorRegistry
 
 from edge_agent.config import Config
 from edge_agent.kiosk import Kiosk
-from edge_agent.live import CameraState, Live
+from edge_agent.live import Live
 from edge_agent.rounding import percentages
 from edge_agent.store import open_store
-from edge_agent.types import RollingShares, Shares, WindowReport
+from edge_agent.types import CameraState, RollingShares, Shares, WindowReport
 from tests.broker import free_port
 from tests.windows import LABELS
 
@@ -81,13 +81,12 @@ class Stage:
         )
         self.live = Live()
         self.registry = CollectorRegistry()
-        self.is_ready = True
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
             self.store = open_store(self.config.store, "stage")
             stack.callback(self.store.close)
-            self.kiosk = Kiosk(self.config, self.live, self.store, LABELS, self.registry, lambda: self.is_ready)
+            self.kiosk = Kiosk(self.config, self.live, self.store, LABELS, self.registry)
             self.kiosk.start()
             stack.callback(self.kiosk.stop)
             self._stack.push(stack.pop_all())

@@ -8,28 +8,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edge_agent.commands import Commands
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
 from edge_agent.health import Health
+from edge_agent.live import Live
+from edge_agent.message import DeviceInfo, ModelInUse
 from edge_agent.publisher import Publisher
-from edge_agent.rows import StoredWindow
 from edge_agent.store import Store, open_store
+from edge_agent.types import StoredWindow
 from tests.broker import wait_until
 from tests.windows import LABELS, make_report
 
-INFO = {
-    "version": "1.2.3",
-    "name": "Hall",
-    "labels": list(LABELS),
-    "model": {"name": "m", "sha256": "0" * 64, "labels_of": "fer2013", "runtime": "litert"},
-    "detector": "haar",
-    "camera": "replay",
-    "window_s": 10.0,
-    "rolling_s": 900.0,
-    "min_people": 3,
-    "config_sha256": "1" * 64,
-    "capabilities": ["pause"],
-}
+INFO = DeviceInfo(
+    version="1.2.3",
+    name="Hall",
+    labels=LABELS,
+    model=ModelInUse("m", sha256="0" * 64, labels_of="fer2013", runtime="litert"),
+    detector="haar",
+    camera="replay",
+    rolling_s=900.0,
+    min_people=3,
+    config_sha256="1" * 64,
+    capabilities=("pause",),
+)
 
 
 @dataclass
@@ -37,6 +39,7 @@ class Controls:
     """Does what the agent does, as far as the store is concerned, and remembers what was asked."""
 
     store: Store
+    live: Live
     calls: list[Any] = field(default_factory=list)
     config_is_wrong: bool = False
 
@@ -58,6 +61,7 @@ class Controls:
 
     def set_window(self, seconds: float) -> None:
         self.calls.append(seconds)
+        self.live.update(window_s=seconds)
 
 
 @dataclass
@@ -99,8 +103,17 @@ def make_config(directory: Path, port: int, **mqtt: Any) -> Config:
 @contextmanager
 def publishing(config: Config, session: str = "s1") -> Iterator[Rig]:
     store = open_store(config.store, session, model="m1")
-    controls, health = Controls(store), Health()
-    publisher = Publisher(config, store, session, INFO, controls, health, LABELS)
+    live, health = Live(config.window.seconds), Health()
+    controls = Controls(store, live)
+    publisher = Publisher(
+        config=config,
+        store=store,
+        session=session,
+        info=INFO,
+        commands=Commands(controls),
+        health=health,
+        live=live,
+    )
     publisher.start()
     try:
         yield Rig(config, store, publisher, controls, health)

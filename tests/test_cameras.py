@@ -22,7 +22,7 @@ from edge_agent.cameras.child import ChildCamera, FrameShape
 from edge_agent.capture import LatestFrame, orient
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, InputError, MissingPackageError
-from edge_agent.live import CameraState
+from edge_agent.types import CameraState
 from tests.agent_process import AgentProcess, configure
 from tests.broker import free_port, wait_until
 from tests.faces import write_astronaut

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edge_agent.agent import Agent
+from edge_agent.assembly import Assembly
 from edge_agent.cli import main
 from edge_agent.config import Config, load_config
 from edge_agent.errors import ConfigError
@@ -203,7 +203,7 @@ def test_config_check_refuses_what_run_refuses(tmp_path, capsys, text, fault):
     assert main(["config", "check", str(path)]) == 78
     assert f"{path}: {fault}" in capsys.readouterr().err
     with pytest.raises(ConfigError, match=re.escape(fault)):
-        Agent(load_config(path))
+        Assembly(load_config(path))
     assert not (tmp_path / "windows.sqlite").exists(), "nothing is begun"
 
 

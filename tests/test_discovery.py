@@ -20,7 +20,7 @@ import pytest
 from edge_agent.config import Config
 from edge_agent.discovery import discovery_payload
 from edge_agent.message import encode, status_payload, window_payload
-from edge_agent.rows import StoredWindow
+from edge_agent.types import StoredWindow
 from tests.publishing import INFO
 from tests.windows import LABELS, make_report
 
@@ -115,7 +115,7 @@ DEVICE = {
 
 def payload(**config: Any) -> dict[str, Any]:
     made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
-    return json.loads(encode(discovery_payload(made, LABELS, INFO, 10.0)))
+    return json.loads(encode(discovery_payload(made, INFO, 10.0)))
 
 
 def test_it_follows_the_documented_rules() -> None:

@@ -24,7 +24,7 @@ from prometheus_client import Counter
 
 from edge_agent.errors import ConfigError, ListenError, MissingPackageError
 from edge_agent.kiosk.render import STATIC
-from edge_agent.live import CameraState
+from edge_agent.types import CameraState
 from tests.agent_process import AgentProcess, configure
 from tests.broker import Broker, Subscriber, free_port, wait_until
 from tests.kiosk_stage import TYPICAL, Stage, report_of, shares_of
@@ -278,12 +278,12 @@ def test_identify_is_told_for_some_seconds(stage: Stage, client: httpx.Client):
 def test_health_and_readiness(stage: Stage, client: httpx.Client):
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").status_code == 200
-    stage.is_ready = False
+    stage.live.update(camera=CameraState.GONE)
     try:
         answer = client.get("/readyz")
         assert (answer.status_code, answer.json()) == (503, {"ready": False})
     finally:
-        stage.is_ready = True
+        stage.live.update(camera=CameraState.RUNNING)
 
 
 def test_metrics_are_those_of_the_agent_s_registry(stage: Stage, client: httpx.Client):

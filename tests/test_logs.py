@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent import logs
 from edge_agent.config import LogConfig
-from edge_agent.live import CameraState
+from edge_agent.types import CameraState
 
 log = logging.getLogger("edge_agent.cameras.test")
 

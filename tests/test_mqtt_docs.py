@@ -16,7 +16,7 @@ import pytest
 
 from edge_agent.commands import Commands
 from edge_agent.message import window_payload
-from edge_agent.rows import StoredWindow
+from edge_agent.types import StoredWindow
 from tests.broker import Broker, Subscriber, wait_until
 from tests.publishing import Controls
 from tests.schemas import schema, validate
@@ -43,7 +43,7 @@ def test_every_field_is_documented(name: str) -> None:
 
 
 def test_every_command_is_documented() -> None:
-    assert all(f"| `{name}` |" in MQTT for name in Commands(Controls(None)).names)  # type: ignore[arg-type]
+    assert all(f"| `{name}` |" in MQTT for name in Commands(Controls(None, None)).names)  # type: ignore[arg-type]
 
 
 def test_the_archive_in_the_documentation_drops_duplicates(broker: Broker, tmp_path: Path) -> None:

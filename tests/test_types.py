@@ -11,8 +11,7 @@ import pytest
 
 from edge_agent.health import HealthSnapshot
 from edge_agent.live import LiveState
-from edge_agent.rows import StoredWindow
-from edge_agent.types import EmotionScores, Face, Frame, TrackedFace, WindowReport
+from edge_agent.types import EmotionScores, Face, Frame, StoredWindow, TrackedFace, WindowReport
 
 BEHIND_THE_CLASSIFIER = (EmotionScores, WindowReport, LiveState, StoredWindow, HealthSnapshot)
 MAY_HOLD_BYTES = (bytes, bytearray, memoryview, object)

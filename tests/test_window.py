@@ -162,13 +162,13 @@ def test_better_faces_weigh_more_within_a_person():
 def test_boundaries_are_monotonic_and_the_start_is_utc_to_the_millisecond():
     """A window is due by the monotonic clock, and its stamp has no more than milliseconds."""
     window = make_window(seconds=10)
-    assert not window.due(9.99)
-    assert window.due(10.0)
+    assert not window.due(9.99, 10.0)
+    assert window.due(10.0, 10.0)
     report = window.close(10.25)
     assert report.window_start == datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=timezone.utc)
     assert (report.start_monotonic_s, report.window_s) == (0.0, 10.25)
-    assert not window.due(20.2)
-    assert window.due(20.25)
+    assert not window.due(20.2, 10.0)
+    assert window.due(20.25, 10.0)
 
 
 def test_the_next_window_begins_empty():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import DetectorConfig
-from edge_agent.types import Face
+from edge_agent.types import Face, Framing
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,8 @@ class Detector(Protocol):
     """Finds the faces of one picture."""
 
     kind: DetectorKind
+    framing: Framing
+    """How its boxes become crops."""
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """All faces of a BGR picture of shape (height, width, 3), boxes in its own pixels."""

@@ -11,7 +11,7 @@ from edge_agent.config import DetectorConfig
 from edge_agent.detectors import DetectorKind
 from edge_agent.detectors.scaling import shrink
 from edge_agent.errors import DetectorError
-from edge_agent.types import Box, Face
+from edge_agent.types import Box, Face, Framing
 
 SCALE_STEP = 1.1
 MIN_NEIGHBOURS = 5
@@ -29,6 +29,7 @@ class HaarDetector:
     """
 
     kind: DetectorKind = "haar"
+    framing = Framing(scale=1.25, shift_y=-0.05)  # chosen as YuNet's was
 
     def __init__(self, config: DetectorConfig) -> None:
         import cv2

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.detectors import DetectorKind
-from edge_agent.types import Box, Face
+from edge_agent.types import Box, Face, Framing
 
 
 class WholeFrameDetector:
     """Takes the whole picture as one face."""
 
     kind: DetectorKind = "whole_frame"
+    framing = Framing(scale=1.0, shift_y=0.0)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """See :class:`edge_agent.detectors.Detector`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,6 @@ class Site:
         store: its windows.
         labels: the model's emotion names.
         registry: what ``/metrics`` tells.
-        ready: what ``/readyz`` tells.
     """
 
     def __init__(
@@ -62,10 +61,9 @@ class Site:
         store: Store,
         labels: tuple[str, ...],
         registry: CollectorRegistry,
-        ready: Callable[[], bool],
     ) -> None:
         self._config, self._live, self._store = config, live, store
-        self._labels, self._registry, self._ready = labels, registry, ready
+        self._labels, self._registry = labels, registry
         self._shown = shown_labels(config, labels)
         self._history = History(store)
         self._logo = check_logo(config.kiosk.logo)
@@ -158,7 +156,7 @@ class Site:
 
     async def readyz(self, _request: Request) -> Response:
         """Whether the agent measures."""
-        ready = self._ready()
+        ready = self._live.state.measures
         return JSONResponse({"ready": ready}, 200 if ready else 503, headers=FRESH)
 
     def _figures(self, state: LiveState) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edge_agent.config import Config
@@ -35,7 +34,6 @@ class Kiosk:
         store: its windows.
         labels: the model's emotion names, in its order.
         registry: what ``/metrics`` tells.
-        ready: whether the agent measures, for ``/readyz``.
 
     Raises:
         MissingPackageError: the extra ``kiosk`` is not installed.
@@ -49,7 +47,6 @@ class Kiosk:
         store: Store,
         labels: tuple[str, ...],
         registry: CollectorRegistry,
-        ready: Callable[[], bool],
     ) -> None:
         try:
             import uvicorn
@@ -64,7 +61,7 @@ class Kiosk:
             ) from error
         load_language(config.kiosk.language)
         self._kiosk = config.kiosk
-        self._site = Site(config, live, store, labels, registry, ready)
+        self._site = Site(config, live, store, labels, registry)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._site.app(),

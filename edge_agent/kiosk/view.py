@@ -9,8 +9,8 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
-from edge_agent.live import CameraState, LiveState
-from edge_agent.types import Shares, WindowReport
+from edge_agent.live import LiveState
+from edge_agent.types import CameraState, Shares, WindowReport
 
 IDENTIFY_S = 15.0
 """How long the page shows the device's name after somebody asked which one it is."""
