@@ -27,11 +27,12 @@ screenshots: ## Take the pictures of the page in docs/figures again
 	@scripts/need chromium chromium fonts-dejavu-core
 	$(VENV)/python -m benchmarks.screenshots
 
-lint: ## Style and types
+lint: ## Style, types and the order of imports
 	@scripts/setup test
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/lint-imports --no-cache
 
 test-training: ## The tests that train: a run killed and resumed, converted and measured (needs TensorFlow)
 	@scripts/setup test,train

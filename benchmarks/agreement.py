@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.written import write_between
-from edge_agent.model import MODELS, load_model
+from edge_agent.vision.model import MODELS, load_model
 from quantization.evaluate import count_differences, read_top_labels
-from tests.device.arm import Emulated, emulate_aarch64
-from tests.device.trees import PYTHON, ROOT, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+from tests.support.arm import Emulated, emulate_aarch64
+from tests.support.trees import PYTHON, ROOT, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
 from training.machine import describe_machine
 
 SYSTEMS = {"tflite": ("bookworm", "3.11"), "litert": ("trixie", "3.13")}

@@ -25,12 +25,12 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import load_detector
-from edge_agent.model import default_model_path, load_model
-from edge_agent.preprocess import crop_face
 from edge_agent.types import Face, Framing
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.crop import crop_face
+from edge_agent.vision.model import default_model_path, load_model
 from training.machine import describe_machine
 
 SEED = 2013

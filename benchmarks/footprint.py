@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 from benchmarks.written import write_between
-from edge_agent.demo import make_film
+from edge_agent.cli.demo import make_film
 from training.machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
@@ -57,7 +57,7 @@ def measure(runtime: str, film: Path, folder: Path, seconds: float) -> tuple[flo
     environ = {**os.environ, **{f"COUNTENANCE_{key}": value for key, value in settings.items()}}
     with log.open("w") as stream:
         started_s = time.monotonic()
-        agent = subprocess.Popen([sys.executable, "-m", "edge_agent.cli", "run"], env=environ, stderr=stream)
+        agent = subprocess.Popen([sys.executable, "-m", "edge_agent", "run"], env=environ, stderr=stream)
     try:
         while not re.search(r"agent: ready", log.read_text()):
             if agent.poll() is not None:

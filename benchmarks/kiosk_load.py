@@ -29,8 +29,8 @@ import psutil
 import yaml
 
 from benchmarks.written import write_between
-from tests.broker import free_port
-from tests.faces import write_astronaut
+from tests.support.broker import free_port
+from tests.support.faces import write_astronaut
 from training.machine import describe_machine
 
 TREND_S = 30.0
@@ -58,7 +58,7 @@ def start_agent(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
     }
     config = folder / "agent.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    process = subprocess.Popen([sys.executable, "-m", "edge_agent.cli", "run", "-c", str(config)])
+    process = subprocess.Popen([sys.executable, "-m", "edge_agent", "run", "-c", str(config)])
     url = f"http://127.0.0.1:{port}"
     for _ in range(300):
         try:

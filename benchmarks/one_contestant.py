@@ -42,13 +42,13 @@ def peer() -> Callable[[Any], object]:
 def ours(runtime: str) -> Callable[[Any], object]:
     """The agent's pipeline as configured by default, with YuNet; ``detector.path`` may come from the environment."""
 
-    from edge_agent.classifier import Classifier
     from edge_agent.config import load_config
     from edge_agent.detectors import load_detector
-    from edge_agent.model import load_model
-    from edge_agent.pipeline import Pipeline
+    from edge_agent.shares.window import Window
     from edge_agent.types import Frame
-    from edge_agent.window import Window
+    from edge_agent.vision.classifier import Classifier
+    from edge_agent.vision.model import load_model
+    from edge_agent.vision.pipeline import Pipeline
 
     config = load_config(None)
     classifier = Classifier(load_model(), "litert" if runtime == "litert" else "tflite")

@@ -36,9 +36,9 @@ from benchmarks.shares import (
     measure_halvings,
 )
 from benchmarks.written import write_between
-from edge_agent.classifier import Classifier
-from edge_agent.model import load_model
-from edge_agent.prevalence import Settings, ShareEstimator
+from edge_agent.shares.estimate import Settings, ShareEstimator
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
 from training.data import PUBLIC, Faces, divide, find_source, load
 from training.machine import describe_machine
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from benchmarks.prevalence import FIGURES, WINDOWS
 from benchmarks.shares import HALVINGS, ROWS, SMALL_ROWS, ask, distinct, halvings, measure_halvings
-from edge_agent.classifier import Classifier
-from edge_agent.model import load_model
-from edge_agent.prevalence import Settings
+from edge_agent.shares.estimate import Settings
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
 from training.data import divide, find_source, load
 
 GRID: dict[str, list[object]] = {

@@ -24,14 +24,14 @@ from tqdm import tqdm
 
 from benchmarks.crop_margin import Photo, read_photos
 from benchmarks.written import write_between
-from edge_agent.classifier import Classifier
 from edge_agent.config import DetectorConfig, FacesConfig
 from edge_agent.detectors.whole_frame import WholeFrameDetector
 from edge_agent.detectors.yunet import YunetDetector
-from edge_agent.model import load_model
-from edge_agent.preprocess import crop_face
-from edge_agent.quality import gate, turn
 from edge_agent.types import Box, Face
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.crop import crop_face
+from edge_agent.vision.model import load_model
+from edge_agent.vision.quality import gate, turn
 from training.data import divide, find_source, load
 from training.machine import describe_machine
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from benchmarks.written import write_between
-from edge_agent.classifier import Classifier
-from edge_agent.model import MODELS, load_model
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import MODELS, load_model
 from quantization.answers import published
 from training.data import HEADS, PUBLIC, Faces, find_source, halves, load
 from training.machine import describe_machine

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.kiosk_stage import Stage
+from tests.support.kiosk_stage import Stage
 
 TARGET = Path("docs/figures")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"

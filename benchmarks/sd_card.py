@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.written import write_between
-from edge_agent.clock import Clock
 from edge_agent.config import StoreConfig, WindowConfig
+from edge_agent.host.clock import Clock
 from edge_agent.store import Store, open_store
-from tests.windows import make_report
+from tests.support.windows import make_report
 from training.machine import describe_machine
 
 WINDOW_S = WindowConfig().seconds

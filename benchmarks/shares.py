@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_agent.classifier import Classifier
-from edge_agent.prevalence import Reference, Settings, ShareEstimator, working_point
+from edge_agent.shares.estimate import Reference, Settings, ShareEstimator, working_point
+from edge_agent.vision.classifier import Classifier
 from quantization.calibration import fit
 from training import data
 

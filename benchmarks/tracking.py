@@ -23,12 +23,12 @@ from tqdm import tqdm
 
 from benchmarks.film import FPS, SECONDS, SEEN_FROM, Cutout, Truth, frames, make_film, read_cutouts
 from benchmarks.written import write_between
-from edge_agent.assignment import best_pairs
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import Detector, load_detector
-from edge_agent.tracking import Settings, Tracker, overlap
+from edge_agent.shares.window import FrameRate, least_sightings
 from edge_agent.types import Box, Face, TrackedFace
-from edge_agent.window import FrameRate, least_sightings
+from edge_agent.vision.assignment import best_pairs
+from edge_agent.vision.tracking import Settings, Tracker, overlap
 from training.machine import describe_machine
 
 FILMS = 16

@@ -20,7 +20,7 @@ import venv
 from pathlib import Path
 
 from benchmarks.written import write_between
-from edge_agent.demo import make_film
+from edge_agent.cli.demo import make_film
 from training.machine import describe_machine
 
 ROOT = Path(__file__).parents[1]

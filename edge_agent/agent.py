@@ -8,17 +8,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from edge_agent.capture import LatestFrame
+from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config
+from edge_agent.config.reminders import ACKNOWLEDGE_USE
 from edge_agent.errors import ConfigError, CountenanceError
-from edge_agent.health import Health
+from edge_agent.health.counters import Health
+from edge_agent.host.systemd import Notifier
 from edge_agent.live import Live
-from edge_agent.pipeline import Pipeline
-from edge_agent.privacy import ACKNOWLEDGE_USE
+from edge_agent.shares.window import Window
 from edge_agent.store import Store
-from edge_agent.systemd import Notifier
 from edge_agent.types import Frame
-from edge_agent.window import Window
+from edge_agent.vision.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -14,21 +14,21 @@ from types import FrameType
 
 from edge_agent import __version__
 from edge_agent.agent import Agent, ReloadAsked
-from edge_agent.capture import LatestFrame
-from edge_agent.classifier import Classifier, load_classifier
-from edge_agent.commands import Commands
+from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config, load_config
-from edge_agent.config_fit import check_fit
 from edge_agent.detectors import Detector, load_detector
 from edge_agent.errors import CountenanceError
-from edge_agent.health import Health
+from edge_agent.health.counters import Health
+from edge_agent.host.logs import setup
+from edge_agent.host.redaction import redact
 from edge_agent.live import Live
-from edge_agent.logs import setup
-from edge_agent.message import DeviceInfo, ModelInUse
-from edge_agent.pipeline import Pipeline
-from edge_agent.redaction import redact
+from edge_agent.mqtt.commands import Commands
+from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse
+from edge_agent.preflight import check_fit
+from edge_agent.shares.window import Window
 from edge_agent.store import open_store
-from edge_agent.window import Window
+from edge_agent.vision.classifier import Classifier, load_classifier
+from edge_agent.vision.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run_agent(path: Path | None) -> int:
     config: Config | None = load_config(path)
     previous: Config | None = None
     while config is not None and not stop.is_set():
-        setup(config.log)
+        setup(config.log.level, form=config.log.format)
         assembly = None
         try:
             assembly = Assembly(config, lambda: load_config(path), reload_asked)
@@ -147,7 +147,7 @@ class Assembly:
             return self._agent.run(stop)
 
     def _start_publisher(self, stack: ExitStack) -> None:
-        from edge_agent.publisher import Publisher
+        from edge_agent.mqtt.publisher import Publisher
 
         commands = Commands(self._agent)
         publisher = Publisher(
@@ -164,7 +164,8 @@ class Assembly:
         self._wake_publisher = publisher.wake
 
     def _start_pages(self, stack: ExitStack) -> None:
-        from edge_agent.metrics import make_registry, serve_metrics
+        from edge_agent.health.prometheus import make_registry
+        from edge_agent.health.server import serve_metrics
 
         config = self._config
         registry = make_registry(config, self._live, self._health, self._store)

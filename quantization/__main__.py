@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from edge_agent.model import MODELS
+from edge_agent.vision.model import MODELS
 from training.commands import add_data, run, source_of
 from training.data import HEADS, PUBLIC, SPLITS, Faces, divide, load, load_split
 

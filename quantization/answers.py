@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_agent.classifier import Classifier
 from edge_agent.errors import ModelError
-from edge_agent.model import load_model
-from edge_agent.runtime import RuntimeChoice, open_interpreter
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
+from edge_agent.vision.runtime import RuntimeChoice, open_interpreter
 
 Answers = dict[str, NDArray[np.float32]]
 _CHUNK = 64
@@ -21,8 +21,8 @@ _CHUNK = 64
 def ask(path: Path, images: NDArray[np.uint8], runtime: RuntimeChoice = "auto") -> Answers:
     """Logits (n, labels) by head for grey images (n, height, width).
 
-    A model with its .json goes through :class:`edge_agent.classifier.Classifier`, as on the device; any other .tflite
-    file, float ones too, through the bare interpreter. Raises ModelError and MissingPackageError.
+    A model with its .json goes through :class:`edge_agent.vision.classifier.Classifier`, as on the device; any other
+    .tflite file, float ones too, through the bare interpreter. Raises ModelError and MissingPackageError.
     """
     if path.with_suffix(".json").is_file():
         return ask_classifier(Classifier(load_model(path), runtime), images)

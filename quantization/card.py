@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import InputError
-from edge_agent.model import Head, ModelInfo, read_info
+from edge_agent.vision.model import Head, ModelInfo, read_info
 from training.files import write_atomically
 from training.metrics import per_class
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
-from edge_agent.runtime import open_interpreter
+from edge_agent.vision.runtime import open_interpreter
 from training.data import SPLIT_SEED, Faces
 from training.files import write_atomically
 from training.recipe import load_recipe

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.classifier import Classifier
 from edge_agent.errors import InputError
-from edge_agent.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
-from edge_agent.runtime import RuntimeChoice
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
+from edge_agent.vision.runtime import RuntimeChoice
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, fit
 from quantization.convert import FACTS, INT8
@@ -102,7 +102,7 @@ def _head(
 
 
 def _reference(labels: NDArray[np.int64], posteriors: NDArray[np.float64]) -> ReferenceFaces:
-    """The calibration half as :mod:`edge_agent.prevalence` needs it: 14 bytes of answers a face, and no pixels."""
+    """The calibration half as :mod:`edge_agent.shares.estimate` needs it: 14 bytes of answers a face, and no pixels."""
     return ReferenceFaces(
         labels=base64.b64encode(labels.astype(np.uint8).tobytes()).decode(),
         posteriors=base64.b64encode(posteriors.astype("<f2").tobytes()).decode(),

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import edge_agent  # noqa: F401 (first of all: it bounds what OpenCV decodes, which OpenCV reads when it is imported)
-from tests.broker import Broker
+from tests.support.broker import Broker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-    from tests.kiosk_browser import Open
-    from tests.kiosk_stage import Stage
+    from tests.support.kiosk_browser import Open
+    from tests.support.kiosk_stage import Stage
     from training.data import Faces
 
 
@@ -51,7 +51,7 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A real Chromium; the modules that do without it do without Playwright, too."""
-    from tests.kiosk_browser import chromium
+    from tests.support.kiosk_browser import chromium
 
     with chromium() as running:
         yield running
@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     """The page of a real server over a store with an hour in it."""
-    from tests.kiosk_stage import Stage
+    from tests.support.kiosk_stage import Stage
 
     with Stage(tmp_path_factory.mktemp("page"), privacy={"acknowledged_use": False, "min_people": 3}) as running:
         running.remember(hours=1.2, step_s=120)
@@ -70,7 +70,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.fixture
 def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
     """Opens its pages."""
-    from tests.kiosk_browser import pages_of
+    from tests.support.kiosk_browser import pages_of
 
     with pages_of(browser, stage) as open_page:
         yield open_page
@@ -78,11 +78,10 @@ def opened(browser: Browser, stage: Stage) -> Iterator[Open]:
 
 @pytest.fixture(scope="session")
 def fer2013() -> Faces:
-    """The real data, read once; skips by name where it is not there."""
-    from tests.faces import SHARED, shared
-    from training.data import find_source, load
+    """The real data; skips by name where it is not there."""
+    from tests.support.fer import read_fer2013
 
-    return load(find_source(shared(SHARED / "data" / "fer2013.csv.gz")))
+    return read_fer2013()
 
 
 @pytest.fixture

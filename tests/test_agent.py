@@ -18,15 +18,15 @@ from urllib.request import urlopen
 
 import pytest
 
-from edge_agent.cli import EXIT_CODES
+from edge_agent.cli.main import EXIT_CODES
 from edge_agent.errors import CountenanceError
-from edge_agent.model import default_model_path
-from edge_agent.tracking import Settings as TrackingSettings
-from tests.agent_process import AgentProcess, configure
-from tests.broker import Broker, Subscriber, free_port, wait_until
-from tests.faces import write_astronaut
-from tests.mjpeg import MjpegCamera
-from tests.windows import LABELS
+from edge_agent.vision.model import default_model_path
+from edge_agent.vision.tracking import Settings as TrackingSettings
+from tests.support.agent_process import AgentProcess, configure
+from tests.support.broker import Broker, Subscriber, free_port, wait_until
+from tests.support.faces import write_astronaut
+from tests.support.mjpeg import MjpegCamera
+from tests.support.windows import LABELS
 
 CAPTURED = "/emotions"
 ROOT = Path(__file__).parents[1]
@@ -380,8 +380,8 @@ def test_a_refused_password_is_told_and_windows_are_kept(tmp_path):
 
 def test_importing_the_package_and_asking_for_help_load_nothing_heavy():
     code = (
-        "import sys, edge_agent, edge_agent.cli\n"
-        "try: edge_agent.cli.main(['--help'])\n"
+        "import sys, edge_agent, edge_agent.cli.main\n"
+        "try: edge_agent.cli.main.main(['--help'])\n"
         "except SystemExit: pass\n"
         "heavy = 'cv2 numpy pydantic yaml paho tflite_runtime ai_edge_litert tensorflow starlette prometheus_client'\n"
         "print([name for name in heavy.split() if name in sys.modules])"

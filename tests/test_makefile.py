@@ -6,7 +6,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from tests.programs import require
+from tests.support.programs import require
 
 ROOT = Path(__file__).parent.parent
 

@@ -11,11 +11,12 @@ import jsonschema
 import pytest
 
 from edge_agent.config import StoreConfig
-from edge_agent.message import encode, response_payload, status_payload, utc_text, window_payload
+from edge_agent.message import encode, utc_text, window_payload
+from edge_agent.mqtt.payloads import response_payload, status_payload
 from edge_agent.store import open_store
 from edge_agent.types import WindowReport
-from tests.schemas import undocumented, validate
-from tests.windows import LABELS, make_report
+from tests.support.schemas import undocumented, validate
+from tests.support.windows import LABELS, make_report
 
 
 def payload_of(report: WindowReport, tmp_path: Path, historical: bool = False) -> dict[str, object]:

@@ -25,20 +25,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge_agent.classifier import Classifier
+from edge_agent.cli.doctor.check import Status
+from edge_agent.cli.doctor.privacy import examine
 from edge_agent.config import Config, DetectorConfig, PrivacyConfig, WindowConfig
 from edge_agent.detectors import load_detector
-from edge_agent.doctor.check import Status
-from edge_agent.doctor.privacy import examine
-from edge_agent.model import load_model
-from edge_agent.pipeline import Pipeline
+from edge_agent.shares.window import Window
 from edge_agent.types import Box, EmotionScores, Face, Frame, TrackedFace, WindowReport
-from edge_agent.window import Window
-from tests.agent_process import AgentProcess, configure
-from tests.broker import Broker, Subscriber, free_port, wait_until
-from tests.clocks import StandingClock
-from tests.faces import astronaut_bgr
-from tests.programs import require
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
+from edge_agent.vision.pipeline import Pipeline
+from tests.support.agent_process import AgentProcess, configure
+from tests.support.broker import Broker, Subscriber, free_port, wait_until
+from tests.support.clocks import StandingClock
+from tests.support.faces import astronaut_bgr
+from tests.support.programs import require
 
 INFO = load_model().info
 ESTIMATOR = INFO.heads[INFO.default_head].share_estimator(INFO.labels)
@@ -369,7 +369,7 @@ def test_the_agent_writes_its_store_and_nothing_else(broker: Broker, tmp_path: P
     )
     trace = tmp_path / "trace"
     command = [strace, "-f", "-qq", "-s", "256", "-e", f"trace={CALLS}", "-o", str(trace)]
-    agent = [sys.executable, "-B", "-m", "edge_agent.cli", "run", "-c", str(path)]
+    agent = [sys.executable, "-B", "-m", "edge_agent", "run", "-c", str(path)]
     done = subprocess.run([*command, *agent], capture_output=True, timeout=200, text=True)
     if "ptrace" in done.stderr.lower() or "operation not permitted" in done.stderr.lower():
         pytest.skip("strace may not trace here (ptrace is forbidden)")

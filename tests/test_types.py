@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from edge_agent.health import HealthSnapshot
+from edge_agent.health.counters import HealthSnapshot
 from edge_agent.live import LiveState
 from edge_agent.types import EmotionScores, Face, Frame, StoredWindow, TrackedFace, WindowReport
 

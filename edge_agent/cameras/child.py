@@ -22,7 +22,7 @@ import numpy as np
 from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, MissingPackageError
-from edge_agent.redaction import redact
+from edge_agent.host.redaction import redact
 
 OPENING_S = 20.0
 """Extra time for the first frame: an RTSP handshake or Picamera2's import on a small board."""

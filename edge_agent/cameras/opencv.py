@@ -13,7 +13,7 @@ from pathlib import Path
 from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError
-from edge_agent.redaction import redact
+from edge_agent.host.redaction import redact
 
 # From linux/videodev2.h: struct v4l2_capability and flags of its capabilities and device_caps.
 _CAPABILITY = struct.Struct("16s 32s 32s I I I 12x")

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.cameras import Image
+from edge_agent.cameras.picture_files import PICTURE_SUFFIXES, read_picture
 from edge_agent.config import CameraConfig
 from edge_agent.errors import InputError
-from edge_agent.pictures import PICTURE_SUFFIXES, read_picture
 
 log = logging.getLogger(__name__)
 

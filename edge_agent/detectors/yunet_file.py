@@ -14,7 +14,7 @@ from typing import IO
 
 from edge_agent.config import STATE_DIR
 from edge_agent.errors import DetectorError
-from edge_agent.rights import is_barred
+from edge_agent.host.rights import is_barred
 
 FILE_NAME = "face_detection_yunet_2023mar.onnx"
 SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"

@@ -15,19 +15,19 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from edge_agent.config import Config
-from edge_agent.export import csv_lines
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
 from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
 from edge_agent.kiosk.language import load_language
 from edge_agent.kiosk.pages import board
-from edge_agent.kiosk.pictures import Pictures
+from edge_agent.kiosk.reading.routes import Pictures
 from edge_agent.kiosk.render import STATIC, Html, build, digest, static_names
 from edge_agent.kiosk.settings import check_logo, shown_labels
 from edge_agent.kiosk.view import figures
 from edge_agent.kiosk.visit import Visit, visit_of
 from edge_agent.live import Live, LiveState
 from edge_agent.store import Store
+from edge_agent.store.table import csv_lines
 
 _TYPES = {
     ".css": "text/css",

@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_agent.message import encode, utc_text
 from edge_agent.store import Store
-from edge_agent.trend import Bucket
+from edge_agent.store.trend import Bucket
 
 MAX_BUCKETS = 2000
 MIN_BUCKET_S = 1.0

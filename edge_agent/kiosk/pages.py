@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from edge_agent.config import Config, KioskConfig
+from edge_agent.config.reminders import USUAL_MIN_PEOPLE
 from edge_agent.kiosk.language import Language
-from edge_agent.kiosk.refusal import MAX_UPLOAD_MB
+from edge_agent.kiosk.reading.refusal import MAX_UPLOAD_MB
 from edge_agent.kiosk.render import STATIC, Html, data_block, fill, join, sprite, static_url
 from edge_agent.kiosk.view import State, strongest
 from edge_agent.kiosk.visit import Visit
-from edge_agent.privacy import USUAL_MIN_PEOPLE
 
 _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
 _THEMES = ("light", "dark")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config import Config
 from edge_agent.errors import MissingPackageError
+from edge_agent.host.sockets import listen
 from edge_agent.kiosk.language import load_language
-from edge_agent.listening import listen
 from edge_agent.live import Live
 from edge_agent.store import Store
 

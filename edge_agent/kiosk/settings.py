@@ -6,8 +6,8 @@ from pathlib import Path
 
 from edge_agent.config import Config
 from edge_agent.errors import ConfigError
+from edge_agent.host.rights import is_barred
 from edge_agent.kiosk.view import display_order
-from edge_agent.rights import is_barred
 
 
 def shown_labels(config: Config, labels: tuple[str, ...]) -> tuple[str, ...]:

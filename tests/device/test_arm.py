@@ -14,21 +14,21 @@ import cv2
 import numpy as np
 import pytest
 
-from edge_agent.model import load_model
-from tests.device.arm import Emulated, emulate_aarch64
-from tests.device.trees import PYTHON, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
+from edge_agent.vision.model import load_model
+from tests.support.arm import Emulated, emulate_aarch64
+from tests.support.trees import PYTHON, build_wheel, debian_tree, site_packages, stage_sources, wheelhouse
 
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.device, pytest.mark.timeout(3600)]
 
 SYSTEMS = {"bookworm": ("3.11", "tflite"), "trixie": ("3.13", "litert")}
 """Release to its Python, and the runtime that the package depends on there."""
-PREDICT = "import sys; from edge_agent.cli import main; sys.exit(main(sys.argv[1:]))"
+PREDICT = "import sys; from edge_agent.cli.main import main; sys.exit(main(sys.argv[1:]))"
 ANSWERS = """
 import json, sys
 import numpy as np
-from edge_agent.classifier import Classifier
-from edge_agent.model import load_model
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
 model = load_model()
 noise = np.random.default_rng(7).integers(0, 256, (32, model.info.input.height, model.info.input.width, 1), np.uint8)
 crops = np.concatenate([model.self_test_crops(), noise])

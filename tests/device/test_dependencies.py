@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.device.trees import stage_sources
-from tests.faces import write_astronaut
+from tests.support.faces import write_astronaut
+from tests.support.trees import stage_sources
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.demo import make_film
-from tests.device.container import Container
-from tests.device.releases import (
+from edge_agent.cli.demo import make_film
+from tests.support.container import Container
+from tests.support.programs import require
+from tests.support.releases import (
     CONFIG,
     REPLAY,
     UNIT,
@@ -21,8 +22,7 @@ from tests.device.releases import (
     one_message,
     wait_for_broker,
 )
-from tests.device.trees import ROOT, SYSTEM, debian_tree
-from tests.programs import require
+from tests.support.trees import ROOT, SYSTEM, debian_tree
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

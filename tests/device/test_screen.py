@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from edge_agent.demo import make_film
-from tests.broker import wait_until
-from tests.device.container import Container
-from tests.device.releases import CONFIG, REPLAY, binds, install, make_release, wait_for_broker
-from tests.device.trees import SCREEN, debian_tree
-from tests.programs import require
+from edge_agent.cli.demo import make_film
+from tests.support.broker import wait_until
+from tests.support.container import Container
+from tests.support.programs import require
+from tests.support.releases import CONFIG, REPLAY, binds, install, make_release, wait_for_broker
+from tests.support.trees import SCREEN, debian_tree
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.demo import make_film
+from edge_agent.cli.demo import make_film
 from edge_agent.errors import ConfigError, StoreError
-from tests.broker import wait_until
-from tests.device.container import Container
-from tests.device.releases import (
+from tests.support.broker import wait_until
+from tests.support.container import Container
+from tests.support.programs import require
+from tests.support.releases import (
     CONFIG,
     REPLAY,
     UNIT,
@@ -30,8 +31,7 @@ from tests.device.releases import (
     use,
     wait_for_broker,
 )
-from tests.device.trees import SYSTEM, debian_tree
-from tests.programs import require
+from tests.support.trees import SYSTEM, debian_tree
 
 pytestmark = [pytest.mark.device, pytest.mark.timeout(900)]
 

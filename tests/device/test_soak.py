@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from edge_agent.demo import make_film
-from tests.agent_process import AgentProcess, configure
-from tests.broker import Broker, Subscriber
+from edge_agent.cli.demo import make_film
+from tests.support.agent_process import AgentProcess, configure
+from tests.support.broker import Broker, Subscriber
 
 log = logging.getLogger(__name__)
 pytestmark = [pytest.mark.device, pytest.mark.timeout(5400)]

@@ -1,0 +1,68 @@
+"""``edge-agent doctor``: looks at everything the agent needs and says what is wrong and how to mend it.
+
+Nothing is changed and no picture is kept; its one message goes to ``<prefix>/<device>/doctor`` and is not retained.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+from edge_agent.cli.doctor import broker, camera, machine, packages, privacy, seeing
+from edge_agent.cli.doctor.check import Check, Status, failed
+from edge_agent.config import Config
+from edge_agent.errors import CountenanceError
+from edge_agent.host.redaction import redact
+
+log = logging.getLogger(__name__)
+
+Examination = Callable[[Config], Iterable[Check]]
+
+EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
+    ("privacy", privacy.examine),
+    ("packages", packages.examine),
+    ("model", seeing.examine_model),
+    ("detector", seeing.examine_detector),
+    ("camera", camera.examine),
+    ("broker", broker.examine),
+    ("disk", machine.examine_disk),
+    ("permissions", machine.examine_permissions),
+    ("clock", machine.examine_clock),
+    ("temperature", machine.examine_temperature),
+)
+
+
+def run(config: Config, examinations: Iterable[tuple[str, Examination]] = EXAMINATIONS) -> Iterator[Check]:
+    """Examine one thing after the other and yield each check as soon as it is known; the camera takes seconds."""
+    for name, examine in examinations:
+        yield from _guarded(name, examine, config)
+
+
+def report(checks: Iterable[Check], as_json: bool, write: Callable[[str], object]) -> int:
+    """Write the checks, a line each as they come, or as one JSON object.
+
+    Returns:
+        The exit code: 0, or 1 if any check failed.
+    """
+    done = []
+    for check in checks:
+        done.append(check)
+        if not as_json:
+            write(str(check))
+    bad = any(check.status is Status.FAILED for check in done)
+    if as_json:
+        write(json.dumps({"ok": not bad, "checks": [check.as_dict() for check in done]}, indent=2))
+    return int(bad)
+
+
+def _guarded(name: str, examine: Examination, config: Config) -> Iterator[Check]:
+    """A broken part of the machine must not keep the other parts from being looked at."""
+    try:
+        yield from examine(config)
+    except CountenanceError as error:
+        problem, _, fix = str(error).partition("; ")
+        yield failed(name, redact(problem), redact(fix) or "see docs/device.md")
+    except Exception as error:  # the boundary between examinations: it is reported as a failed check
+        log.debug("doctor failed", exc_info=True)
+        yield failed(name, redact(f"{type(error).__name__}: {error}"), "a defect of the doctor: please report it")

@@ -1,0 +1,294 @@
+"""The ``edge-agent`` command. Each command imports what it needs when it runs, so that ``--help`` stays instant."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.errors import CountenanceError
+
+EXIT_CODES = """exit codes:
+  0  done (run, demo and watch: stopped, too)  7  a package is not installed
+  1  doctor: something failed                  8  MQTT broker
+  2  wrong command line                        9  window store
+  3  a picture or film                        10  an address to listen on
+  4  camera                                   70  a defect in this program
+  5  face detector                            78  configuration
+  6  model missing or damaged                130  Ctrl-C before it was done
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors of ours become one clear message and their exit code."""
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        sys.stdout.flush()
+        return code
+    except CountenanceError as error:
+        _complain(f"edge-agent: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has seen enough ("| head"); Python would complain again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 (the outermost boundary: it reports and ends)
+        _complain(f"{traceback.format_exc()}edge-agent: a defect of this program; please report the lines above")
+        return 70
+
+
+def _complain(message: str) -> None:
+    from edge_agent.host.logs import complain
+
+    complain(message)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-agent",
+        description="Facial-emotion percentages at the edge: camera in, MQTT and an offline page out, never a picture.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"countenance {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    run = commands.add_parser("run", help="read the camera and publish until stopped")
+    run.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration; default: all defaults")
+    run.set_defaults(run=_run)
+
+    demo = commands.add_parser("demo", help="replay a film of a real face to a broker of its own and show the result")
+    demo.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default off a terminal: 30)")
+    demo.set_defaults(run=_demo)
+
+    predict = commands.add_parser("predict", help="read the faces in pictures")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
+    predict.add_argument("--json", action="store_true", help="one JSON object a line for each picture")
+    predict.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and emotions into DIR")
+    predict.add_argument("--detector", choices=("auto", "yunet", "haar", "whole_frame"), metavar="KIND")
+    predict.add_argument("-c", "--config", type=Path, metavar="FILE")
+    predict.set_defaults(run=_predict)
+
+    watch = commands.add_parser("watch", help="show a device's percentages live in this terminal")
+    watch.add_argument("-c", "--config", type=Path, metavar="FILE", help="take broker and credentials from here")
+    watch.add_argument("--host", type=_setting("mqtt", "host"), help="MQTT broker")
+    watch.add_argument("--port", type=_setting("mqtt", "port"))
+    watch.add_argument(
+        "--device", type=_setting("device", "id", "+"), default="+", metavar="ID", help="device id; default: + (all)"
+    )
+    watch.set_defaults(run=_watch)
+
+    export = commands.add_parser("export", help="write the stored windows as CSV or JSON lines")
+    export.add_argument("-c", "--config", type=Path, metavar="FILE", help="names the store; default: all defaults")
+    export.add_argument("--from", dest="start", type=_moment, metavar="TIME", help="ISO 8601; default: the oldest")
+    export.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="not included; default: the newest")
+    export.add_argument("--json", action="store_true", help="one JSON object a line, as on MQTT")
+    export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
+    export.set_defaults(run=_export)
+
+    config = commands.add_parser("config", help="check a configuration, or print its JSON Schema")
+    actions = config.add_subparsers(metavar="ACTION", required=True)
+    check = actions.add_parser("check", help="say what is wrong with FILE, all of it")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(run=_config_check)
+    schema = actions.add_parser("schema", help="print the JSON Schema")
+    schema.set_defaults(run=_config_schema)
+
+    fetch = commands.add_parser("fetch-detector", help="download and verify the YuNet face detector")
+    fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, without internet")
+    fetch.add_argument("--to", type=Path, metavar="DIR", help="folder to put it into")
+    fetch.set_defaults(run=_fetch_detector)
+
+    doctor = commands.add_parser("doctor", help="check camera, model, broker and machine, and say how to mend them")
+    doctor.add_argument("-c", "--config", type=Path, metavar="FILE")
+    doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    doctor.set_defaults(run=_doctor)
+
+    bench = commands.add_parser("bench", help="time each stage on this device")
+    bench.add_argument("-c", "--config", type=Path, metavar="FILE")
+    bench.add_argument("--threads", type=_threads, default=(1, 2, 4), metavar="N,N", help="default: 1,2,4")
+    bench.add_argument(
+        "--faces", type=_whole(0, 1000), default=1, metavar="N", help="faces in every picture; default: 1"
+    )
+    bench.add_argument(
+        "--frames", type=_whole(1, 1_000_000), default=100, metavar="N", help="pictures to time; default: 100"
+    )
+    bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
+    bench.set_defaults(run=_bench)
+    return parser
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    """Reads a whole number within these bounds."""
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = low - 1
+        if not low <= number <= high:
+            raise argparse.ArgumentTypeError(f"{text!r} is wrong: must be a whole number from {low} to {high}")
+        return number
+
+    return read
+
+
+def _seconds(text: str) -> float:
+    """A time to wait; NaN fails the comparison, too."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is wrong: must be a number of seconds above 0")
+    return seconds
+
+
+def _threads(text: str) -> tuple[int, ...]:
+    """``1,2,4``, each as ``model.threads`` may be."""
+    read = _setting("model", "threads")
+    return tuple(read(part) for part in text.split(","))
+
+
+def _moment(text: str) -> datetime:
+    """An ISO 8601 time, local without an offset."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone()
+    except (ValueError, OverflowError):  # the latter next to the years 1 and 9999
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is wrong: must be an ISO 8601 time such as 2026-01-31T12:00"
+        ) from None
+
+
+def _setting(section: str, key: str, *also: str) -> Callable[[str], Any]:
+    """Reads an option by the rule that holds for this key of the configuration, or takes one of ``also`` as it is."""
+
+    def read(text: str) -> Any:
+        from pydantic import ValidationError
+
+        from edge_agent.config import Config
+
+        if text in also:
+            return text
+        try:
+            config = Config.model_validate({section: {key: text}})
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+            raise argparse.ArgumentTypeError(f"{text!r} is wrong: {reason[:1].lower()}{reason[1:]}") from None
+        return getattr(getattr(config, section), key)
+
+    return read
+
+
+def _run(args: argparse.Namespace) -> int:
+    from edge_agent.assembly import run_agent
+
+    return run_agent(args.config)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from edge_agent.cli.demo import run_demo
+
+    return run_demo(args.seconds)
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from edge_agent.cli.predict import predict_files
+    from edge_agent.config import load_config
+    from edge_agent.host.logs import setup
+
+    config = load_config(args.config)
+    if args.detector:
+        config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
+    setup("warning", form=config.log.format)  # the answers are the output; only trouble is told beside
+    return predict_files(args.images, config, args.json, args.annotate)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from edge_agent.cli.watch import watch
+    from edge_agent.config import load_config
+    from edge_agent.host.logs import setup
+
+    config = load_config(args.config)
+    setup("warning", form=config.log.format)
+    wanted = {"host": args.host, "port": args.port}
+    return watch(config.mqtt.model_copy(update={k: v for k, v in wanted.items() if v is not None}), args.device)
+
+
+def _export(args: argparse.Namespace) -> int:
+    from edge_agent.cli.export import export, write_file
+    from edge_agent.config import load_config
+
+    config = load_config(args.config)
+    if args.output is None:
+        export(config, args.start, args.end, args.json, sys.stdout)
+    else:
+        count = write_file(config, args.start, args.end, args.json, args.output)
+        print(f"{args.output}: {count} windows")
+    return 0
+
+
+def _config_check(args: argparse.Namespace) -> int:
+    from edge_agent.config import load_config
+    from edge_agent.errors import ConfigError
+    from edge_agent.preflight import check_fit
+
+    config = load_config(args.file)
+    try:
+        check_fit(config, lambda: _labels(config.model.path))
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{args.file}: {fault}" for fault in str(error).splitlines())) from None
+    print(f"{args.file}: good")
+    return 0
+
+
+def _labels(model: Path | None) -> tuple[str, ...]:
+    from edge_agent.vision.model import load_model
+
+    return load_model(model).info.labels
+
+
+def _config_schema(args: argparse.Namespace) -> int:
+    import json
+
+    from edge_agent.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))
+    return 0
+
+
+def _fetch_detector(args: argparse.Namespace) -> int:
+    from edge_agent.detectors.yunet_file import fetch_yunet
+
+    print(fetch_yunet(args.to, args.source))
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from edge_agent.cli import doctor
+    from edge_agent.config import load_config
+    from edge_agent.host.logs import setup
+
+    config = load_config(args.config)
+    setup("error", form=config.log.format)  # warnings are the doctor's own lines
+    return doctor.report(doctor.run(config), args.json, lambda text: print(text, flush=True))
+
+
+def _bench(args: argparse.Namespace) -> int:
+    import json
+
+    from edge_agent.cli import bench
+    from edge_agent.config import load_config
+
+    done = bench.run(load_config(args.config), args.threads, args.faces, args.frames)
+    print(json.dumps(done.as_dict(), indent=2) if args.json else done)
+    return 0

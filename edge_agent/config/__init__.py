@@ -1,0 +1,47 @@
+"""The configuration: one YAML file, checked as a whole before anything starts."""
+
+from edge_agent.config.loading import ENV_PREFIX, load_config, make_config
+from edge_agent.config.schema import (
+    STATE_DIR,
+    WINDOW_S,
+    CameraConfig,
+    Config,
+    DetectorConfig,
+    DeviceConfig,
+    FacesConfig,
+    KioskConfig,
+    LogConfig,
+    MetricsConfig,
+    ModelConfig,
+    MqttConfig,
+    PrivacyConfig,
+    Region,
+    StoreConfig,
+    TlsConfig,
+    TopicLevel,
+    WindowConfig,
+)
+
+__all__ = [
+    "ENV_PREFIX",
+    "STATE_DIR",
+    "WINDOW_S",
+    "CameraConfig",
+    "Config",
+    "DetectorConfig",
+    "DeviceConfig",
+    "FacesConfig",
+    "KioskConfig",
+    "LogConfig",
+    "MetricsConfig",
+    "ModelConfig",
+    "MqttConfig",
+    "PrivacyConfig",
+    "Region",
+    "StoreConfig",
+    "TlsConfig",
+    "TopicLevel",
+    "WindowConfig",
+    "load_config",
+    "make_config",
+]

@@ -1,0 +1,1 @@
+"""How the device is doing: counters, the summary on MQTT and Prometheus."""

@@ -1,0 +1,135 @@
+"""Counters, gauges and latencies of the running agent, fed by every stage, told on MQTT and to Prometheus.
+
+The standard library only: :mod:`edge_agent.health.prometheus` turns a snapshot into Prometheus' format,
+:mod:`edge_agent.host.machine` reads what the hardware says of itself.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of the histogram's buckets in seconds."""
+
+RECENT = 1000
+"""Observations per stage that quantiles are taken from."""
+
+RATE_S = 60.0
+"""Rates are taken over at least the last minute, once the agent has run that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long a stage takes."""
+
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    count: int
+    """Observations since the start."""
+    sum_s: float
+    buckets: tuple[int, ...]
+    """Observations at or below each of :data:`BOUNDS_S`, cumulative."""
+
+
+@dataclass(frozen=True, slots=True)
+class HealthSnapshot:
+    """One consistent look."""
+
+    uptime_s: float
+    counters: dict[str, int]
+    rates_hz: dict[str, float]
+    """How fast each counter grew of late, per second."""
+    gauges: dict[str, float]
+    latencies: dict[str, Latency]
+
+
+@dataclass(slots=True)
+class _Stage:
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS_S) + 1))
+    sum_s: float = 0.0
+
+    def latency(self) -> Latency:
+        ordered = sorted(self.recent)
+        cumulative, running = [], 0
+        for count in self.buckets:
+            running += count
+            cumulative.append(running)
+        return Latency(
+            p50_s=quantile(ordered, 0.50),
+            p95_s=quantile(ordered, 0.95),
+            p99_s=quantile(ordered, 0.99),
+            count=running,
+            sum_s=self.sum_s,
+            buckets=tuple(cumulative[:-1]),
+        )
+
+
+class Health:
+    """Thread-safe; cheap enough to be called for every frame."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._started_s = time.monotonic()
+        self._counters: dict[str, int] = {}
+        self._gauges: dict[str, float] = {}
+        self._stages: dict[str, _Stage] = {}
+        self._earlier: deque[tuple[float, dict[str, int]]] = deque([(self._started_s, {})])
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Add ``n`` to a counter."""
+        with self._lock:
+            self._counters[name] = self._counters.get(name, 0) + n
+
+    def total(self, name: str, value: int) -> None:
+        """Set a counter that somebody else keeps, for instance the camera's thread."""
+        with self._lock:
+            self._counters[name] = value
+
+    def gauge(self, name: str, value: float) -> None:
+        """Set a value that goes up and down; its unit stands in its name."""
+        with self._lock:
+            self._gauges[name] = value
+
+    def observe(self, stage: str, seconds: float) -> None:
+        """One passage through a stage took so long."""
+        with self._lock:
+            kept = self._stages.setdefault(stage, _Stage())
+            kept.recent.append(seconds)
+            kept.buckets[bisect_left(BOUNDS_S, seconds)] += 1
+            kept.sum_s += seconds
+
+    def snapshot(self) -> HealthSnapshot:
+        """Everything as it is now."""
+        with self._lock:
+            now = time.monotonic()
+            rates = self._rates(now)
+            return HealthSnapshot(
+                uptime_s=now - self._started_s,
+                counters=dict(self._counters),
+                rates_hz=rates,
+                gauges=dict(self._gauges),
+                latencies={name: stage.latency() for name, stage in self._stages.items()},
+            )
+
+    def _rates(self, now: float) -> dict[str, float]:
+        """Growth since the youngest snapshot that is at least :data:`RATE_S` old."""
+        while len(self._earlier) > 1 and now - self._earlier[1][0] >= RATE_S:
+            self._earlier.popleft()
+        since_s, before = self._earlier[0]
+        if now - self._earlier[-1][0] >= 1.0:
+            self._earlier.append((now, dict(self._counters)))
+        elapsed = max(now - since_s, 1e-3)
+        return {name: (value - before.get(name, 0)) / elapsed for name, value in self._counters.items()}
+
+
+def quantile(ordered: Sequence[float], q: float) -> float:
+    """Nearest-rank quantile (0 < q <= 1) of ascending values; 0.0 of none."""
+    return ordered[math.ceil(q * len(ordered)) - 1] if ordered else 0.0

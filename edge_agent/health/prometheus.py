@@ -1,0 +1,134 @@
+"""The same figures for Prometheus: one registry, on a port of its own or behind the page.
+
+https://prometheus.io/docs/practices/naming/
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from edge_agent.config import Config
+from edge_agent.health.counters import BOUNDS_S, Health, HealthSnapshot
+from edge_agent.health.summary import dropped_frames
+from edge_agent.host import machine
+from edge_agent.host.clock import Clock
+from edge_agent.live import Live
+from edge_agent.store import Store
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
+
+_COUNTERS = {
+    "frames_captured": "Frames that the camera delivered",
+    "frames_processed": "Frames that went through the pipeline",
+    "windows_delivered": "Windows whose PUBACK came",
+    "windows_refused": "Windows that the broker refused",
+    "mqtt_connects": "Connections that the broker accepted",
+    "mqtt_disconnects": "Connections that ended",
+    "mqtt_refusals": "Connections that the broker did not accept",
+    "mqtt_thread_deaths": "Network threads that died and were replaced",
+    "mqtt_messages_dropped": "Messages from the broker beyond what can wait",
+    "commands": "Commands that were answered",
+}
+
+
+class _Collector:
+    """Reads everything at the moment it is asked."""
+
+    def __init__(self, config: Config, live: Live, health: Health, store: Store, clock: Clock) -> None:
+        self._config, self._live, self._health, self._store, self._clock = config, live, health, store, clock
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by prometheus-client for every scrape."""
+        snapshot = self._health.snapshot()
+        yield from self._from_counters(snapshot)
+        yield self._stages(snapshot)
+        yield from self._from_store()
+        yield from self._from_machine(snapshot)
+        yield from self._from_latest_window()
+
+    def _from_counters(self, snapshot: HealthSnapshot) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        for name, text in _COUNTERS.items():
+            yield CounterMetricFamily(f"countenance_{name}", text, snapshot.counters.get(name, 0))
+        dropped = CounterMetricFamily("countenance_frames_dropped", "Frames that were not processed", labels=["reason"])
+        for reason, count in dropped_frames(snapshot.counters).items():
+            dropped.add_metric([reason], count)
+        yield dropped
+
+    def _stages(self, snapshot: HealthSnapshot) -> Metric:
+        from prometheus_client.core import HistogramMetricFamily
+
+        family = HistogramMetricFamily("countenance_stage_seconds", "Time that a stage takes", labels=["stage"])
+        for stage, latency in snapshot.latencies.items():
+            bounds = [str(bound) for bound in BOUNDS_S]
+            buckets = [*zip(bounds, latency.buckets, strict=True), ("+Inf", latency.count)]
+            family.add_metric([stage], buckets, latency.sum_s)
+        return family
+
+    def _from_store(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily
+
+        stats = self._store.stats()
+        yield _gauge("store_windows", "Windows in the store", stats.rows)
+        yield _gauge("store_bytes", "Size of the store", stats.bytes)
+        yield _gauge("store_in_memory", "1 while the disk does not take windows", int(stats.in_memory))
+        yield _gauge("windows_pending", "Windows whose PUBACK has not come", stats.pending)
+        yield _gauge("windows_oldest_pending_seconds", "Age of the oldest of them", stats.oldest_pending_s)
+        dropped = CounterMetricFamily("countenance_windows_dropped", "Windows dropped undelivered", labels=["reason"])
+        for reason, count in stats.dropped.items():
+            dropped.add_metric([reason], count)
+        yield dropped
+
+    def _from_machine(self, snapshot: HealthSnapshot) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        yield _gauge("uptime_seconds", "Time since the agent started", snapshot.uptime_s)
+        frame_s = snapshot.gauges.get("last_frame_monotonic_s")
+        yield _gauge("last_frame_age_seconds", "Age of the newest frame", frame_s and time.monotonic() - frame_s)
+        yield _gauge("clock_synchronised", "1 when the clock follows a reference", int(self._clock.synchronised()))
+        yield _gauge("temperature_celsius", "The hottest thermal zone", machine.temperature_c())
+        yield _gauge("resident_memory_bytes", "Memory of the agent", machine.rss_bytes())
+        free = machine.disk_free_bytes(self._config.store.path.parent)
+        yield _gauge("disk_free_bytes", "Room where the store is", free)
+        throttled = GaugeMetricFamily("countenance_throttled", "Raspberry Pi's throttling", labels=["reason"])
+        for reason, active in (machine.throttling() or {}).items():
+            throttled.add_metric([reason], int(active))
+        yield throttled
+
+    def _from_latest_window(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        family = GaugeMetricFamily("countenance_share_percent", "Latest window's shares of people", labels=["emotion"])
+        state = self._live.state
+        shares = None if state.report is None else state.report.shares
+        age_s, stale_after_s = state.report_age_s(time.monotonic()), state.stale_after_s
+        if shares is not None and age_s is not None and stale_after_s is not None and age_s <= stale_after_s:
+            for emotion, share in shares.percentages.items():
+                family.add_metric([emotion], share)
+        yield family
+
+
+def _gauge(name: str, text: str, value: float | None) -> Metric:
+    """A family without a sample where the value is not known: a missing figure is no zero."""
+    from prometheus_client.core import GaugeMetricFamily
+
+    family = GaugeMetricFamily(f"countenance_{name}", text)
+    if value is not None:
+        family.add_metric([], value)
+    return family
+
+
+def make_registry(
+    config: Config, live: Live, health: Health, store: Store, clock: Clock | None = None
+) -> CollectorRegistry:
+    """Everything that Prometheus may ask for; ``prometheus_client.generate_latest(registry)`` renders it."""
+    from prometheus_client import CollectorRegistry
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(config, live, health, store, clock or Clock()))
+    return registry

@@ -1,0 +1,78 @@
+"""The periodic account of how the device is doing: one dictionary, for MQTT's ``health``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from edge_agent.config import Config
+from edge_agent.health.counters import Health, HealthSnapshot, Latency
+from edge_agent.host import machine
+from edge_agent.host.clock import Clock
+from edge_agent.message import SCHEMA
+from edge_agent.store import Store, StoreStats
+
+
+def health_payload(config: Config, session: str, health: Health, store: Store, clock: Clock) -> dict[str, Any]:
+    """How the device is doing as docs/mqtt.md describes it; null where something cannot be known here."""
+    snapshot, stats = health.snapshot(), store.stats()
+    return {
+        "schema": SCHEMA,
+        "device": config.device.id,
+        "session": session,
+        "uptime_s": round(snapshot.uptime_s, 1),
+        "clock_synced": clock.synchronised(),
+        "frames": _frames(snapshot),
+        "last_frame_age_s": _age(snapshot.gauges.get("last_frame_monotonic_s")),
+        "latency_ms": {stage: _latency_ms(value) for stage, value in snapshot.latencies.items()},
+        "store": _store(stats),
+        "mqtt": {name: snapshot.counters.get(f"mqtt_{name}", 0) for name in ("connects", "disconnects", "refusals")},
+        "temperature_c": machine.temperature_c(),
+        "throttling": machine.throttling(),
+        "disk_free_mb": _mb(machine.disk_free_bytes(config.store.path.parent)),
+        "rss_mb": _mb(machine.rss_bytes()),
+    }
+
+
+def dropped_frames(counters: Mapping[str, int]) -> dict[str, int]:
+    """Frames that were not processed, by reason; being too slow for the camera is the only one there is."""
+    return {"slow": counters.get("frames_dropped", 0)}
+
+
+def _frames(snapshot: HealthSnapshot) -> dict[str, Any]:
+    rates = snapshot.rates_hz
+    return {
+        "captured": snapshot.counters.get("frames_captured", 0),
+        "processed": snapshot.counters.get("frames_processed", 0),
+        "dropped": dropped_frames(snapshot.counters),
+        "captured_per_s": round(rates.get("frames_captured", 0.0), 2),
+        "processed_per_s": round(rates.get("frames_processed", 0.0), 2),
+        "dropped_per_s": round(rates.get("frames_dropped", 0.0), 2),
+    }
+
+
+def _latency_ms(latency: Latency) -> dict[str, float]:
+    return {
+        name: round(value * 1000, 2)
+        for name, value in (("p50", latency.p50_s), ("p95", latency.p95_s), ("p99", latency.p99_s))
+    }
+
+
+def _store(stats: StoreStats) -> dict[str, Any]:
+    return {
+        "windows": stats.rows,
+        "bytes": stats.bytes,
+        "pending": stats.pending,
+        "oldest_pending_age_s": None if stats.oldest_pending_s is None else round(stats.oldest_pending_s, 1),
+        "dropped": dict(stats.dropped),
+        "in_memory": stats.in_memory,
+    }
+
+
+def _age(monotonic_s: float | None) -> float | None:
+    return None if monotonic_s is None else round(time.monotonic() - monotonic_s, 2)
+
+
+def _mb(count: int | None) -> float | None:
+    return None if count is None else round(count / 1e6, 1)

@@ -1,0 +1,1 @@
+"""The machine below: clock, sensors, systemd, logs, sockets and rights."""

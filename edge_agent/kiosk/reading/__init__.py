@@ -1,0 +1,1 @@
+"""The page that reads a picture somebody hands in."""

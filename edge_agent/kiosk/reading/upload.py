@@ -1,0 +1,106 @@
+"""Taking a picture from a request: in memory only, never more than the limit, and only for so long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from edge_agent.kiosk.reading.refusal import MAX_UPLOAD_MB, RefusalError
+
+MAX_BYTES = MAX_UPLOAD_MB * 1_000_000
+_FORM_BYTES = 10_000
+"""What a form adds around its file."""
+UPLOAD_S = 60.0
+_DISCARD_S = 10.0
+
+_MAGIC = ((b"\xff\xd8\xff", 0), (b"\x89PNG\r\n\x1a\n", 0), (b"WEBP", 8))
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What somebody handed in."""
+
+    data: bytes
+    name: str
+    token: str
+
+
+async def take(request: Request) -> Upload:
+    """Read the picture of a request, from a form's field ``picture`` or as the bare body.
+
+    Raises:
+        RefusalError: it is too large, too slow or no picture by its first bytes.
+    """
+    try:
+        upload = await asyncio.wait_for(_read(request), UPLOAD_S)
+    except asyncio.TimeoutError:
+        raise RefusalError("timeout") from None
+    if not any(upload.data[at:].startswith(magic) for magic, at in _MAGIC):
+        raise RefusalError("type")
+    return upload
+
+
+async def discard(request: Request) -> None:
+    """Read on without keeping anything, so that a browser that is still sending gets to see our answer."""
+
+    async def read_all() -> None:
+        async for _ in request.stream():
+            pass
+
+    try:
+        await asyncio.wait_for(read_all(), _DISCARD_S)
+    except (asyncio.TimeoutError, ClientDisconnect, RuntimeError):
+        return
+
+
+def bearer(request: Request) -> str:
+    """The token of ``Authorization: Bearer TOKEN``; empty without one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+async def _read(request: Request) -> Upload:
+    is_form = request.headers.get("content-type", "").startswith("multipart/form-data")
+    limit = MAX_BYTES + (_FORM_BYTES if is_form else 0)
+    length = request.headers.get("content-length", "0")
+    if not length.isdigit() or int(length) > limit:
+        raise RefusalError("too_large")
+    if is_form:
+        return await _read_form(request, limit)
+    data = bytearray()
+    async for chunk in _bounded(request, limit):
+        data += chunk
+    return Upload(bytes(data), "upload", bearer(request))
+
+
+async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+    """The body's pieces until they are more than was announced or allowed."""
+    seen = 0
+    async for chunk in request.stream():
+        seen += len(chunk)
+        if seen > limit:
+            raise RefusalError("too_large")
+        yield chunk
+
+
+async def _read_form(request: Request, limit: int) -> Upload:
+    parser = MultiPartParser(request.headers, _bounded(request, limit), max_files=1, max_fields=2)
+    # Beyond this many bytes the parser would put the picture into a file on the disk.
+    parser.spool_max_size = limit + 1
+    try:
+        form = await parser.parse()
+    except MultiPartException:
+        raise RefusalError("type", "not a form that can be read") from None
+    try:
+        picture, token = form.get("picture"), form.get("token")
+        if not isinstance(picture, UploadFile):
+            raise RefusalError("type", "the form has no file in its field 'picture'")
+        data = await picture.read()
+    finally:
+        await form.close()
+    return Upload(data, (picture.filename or "upload")[:100], token if isinstance(token, str) else bearer(request))

@@ -1,0 +1,170 @@
+"""Which window goes to the broker next, and which have arrived: one :class:`Outbox` per connection.
+
+A window is told live when it closed while this connection stood and is still fresh; every other one goes to the
+history topic, oldest first and no faster than the rate. Only a PUBACK settles a window. An access list may allow one of
+the two topics and not the other, so a refusal on one holds up that one alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from edge_agent.health.counters import Health
+from edge_agent.message import encode, window_payload
+from edge_agent.mqtt.topics import Topics
+from edge_agent.store import Store
+from edge_agent.types import StoredWindow
+
+log = logging.getLogger(__name__)
+
+FRESH_S = 10.0
+"""Age after its close at which a window is no longer live."""
+HISTORY_IN_FLIGHT = 20
+"""History goes on only while fewer windows than this are unacknowledged, live ones counted with it."""
+ALL_IN_FLIGHT = 40
+"""So many unacknowledged windows leave no room for a live one either; it follows as history."""
+BURST = 20
+"""Windows of history that may go at once after a lull; from then on the rate holds."""
+ACK_S = 20.0
+"""A PUBACK that takes longer means that the link or the broker is broken."""
+REFUSED_S = 60.0
+"""Pause of a topic after the broker refused a window on it."""
+
+Publish = Callable[[str, bytes], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _InFlight:
+    window: StoredWindow
+    live: bool
+    sent_s: float
+
+
+class Outbox:
+    """Not thread-safe: the publisher's thread owns it. Times are seconds of :func:`time.monotonic`."""
+
+    def __init__(
+        self,
+        store: Store,
+        session: str,
+        device_id: str,
+        topics: Topics,
+        publish: Publish,
+        health: Health,
+        rate_hz: float,
+    ) -> None:
+        self._store, self._session, self._device_id, self._topics = store, session, device_id, topics
+        self._publish, self._health, self._rate_hz = publish, health, rate_hz
+        self._numbering = store.numbering
+        self._live_after = store.last_seq
+        self._history_after = 0
+        self._backlog: deque[StoredWindow] = deque()
+        self._in_flight: dict[int, _InFlight] = {}
+        self._tokens = 1.0
+        self._filled_s = time.monotonic()
+        self._live_held_until_s = self._history_held_until_s = 0.0
+
+    def acknowledge(self, pubacks: list[tuple[int, str]]) -> None:
+        """Settle the windows whose PUBACKs came; a refused one is sent again later. Other numbers are ignored."""
+        arrived = []
+        for mid, refusal in pubacks:
+            sent = self._in_flight.pop(mid, None)
+            if sent is None:
+                continue
+            if refusal:
+                self._refused(sent, refusal)
+            else:
+                arrived.append(sent.window)
+        if arrived:
+            self._store.mark_delivered(arrived)
+            self._health.count("windows_delivered", len(arrived))
+
+    def send(self, now_s: float, history: bool = True) -> float:
+        """Send what may go now; seconds until there may be more, infinity when nothing waits."""
+        self._follow_numbering()
+        self._send_live(now_s)
+        return self._send_history(now_s) if history else float("inf")
+
+    @property
+    def live_is_done(self) -> bool:
+        """Whether no live window waits and nothing is under way."""
+        return not self._in_flight and not self._store.pending(after=self._live_after, limit=1)
+
+    def stalled(self, now_s: float) -> bool:
+        """Whether a PUBACK is overdue."""
+        oldest = next(iter(self._in_flight.values()), None)
+        return oldest is not None and now_s - oldest.sent_s > ACK_S
+
+    def _follow_numbering(self) -> None:
+        """The store got back to its file: windows may wait there, and those of this run may have other numbers."""
+        if self._numbering == self._store.numbering:
+            return
+        self._numbering = self._store.numbering
+        self._live_after = self._store.number_now(self._session, self._live_after + 1) - 1  # perhaps none was given out
+        for mid, sent in self._in_flight.items():
+            seq = self._store.number_now(sent.window.session, sent.window.seq)
+            self._in_flight[mid] = replace(sent, window=replace(sent.window, seq=seq))
+        self._start_history_again()
+
+    def _start_history_again(self) -> None:
+        self._history_after = 0
+        self._backlog.clear()
+
+    def _send_live(self, now_s: float) -> None:
+        """What cannot go live now is left to history, also while the broker refuses the live topic."""
+        for window in self._store.pending(after=self._live_after):
+            self._live_after = window.seq
+            room = now_s >= self._live_held_until_s and len(self._in_flight) < ALL_IN_FLIGHT
+            if room and self._is_fresh(window, now_s):
+                self._send(window, True, now_s)
+
+    def _is_fresh(self, window: StoredWindow, now_s: float) -> bool:
+        closed_s = window.report.start_monotonic_s + window.report.window_s
+        return window.session == self._session and now_s - closed_s <= FRESH_S
+
+    def _send_history(self, now_s: float) -> float:
+        self._tokens = min(BURST, self._tokens + (now_s - self._filled_s) * self._rate_hz)
+        self._filled_s = now_s
+        if now_s < self._history_held_until_s:
+            return self._history_held_until_s - now_s
+        while True:
+            self._fill_backlog()
+            if not self._backlog or len(self._in_flight) >= HISTORY_IN_FLIGHT:
+                return float("inf")  # the next PUBACK or window wakes us
+            if self._tokens < 1.0:
+                return (1.0 - self._tokens) / self._rate_hz
+            self._tokens -= 1.0
+            self._send(self._backlog.popleft(), False, now_s)
+
+    def _fill_backlog(self) -> None:
+        """Nothing above a live window that is still under way: if it is lost, its turn comes before theirs."""
+        if self._backlog:
+            return
+        before = min((each.window.seq for each in self._in_flight.values() if each.live), default=self._live_after + 1)
+        found = self._store.pending(self._history_after, before)
+        if found:
+            under_way = {each.window.seq for each in self._in_flight.values()}
+            self._backlog.extend(window for window in found if window.seq not in under_way)
+            self._history_after = found[-1].seq
+
+    def _send(self, window: StoredWindow, live: bool, now_s: float) -> None:
+        payload = encode(window_payload(window, self._device_id, historical=not live))
+        mid = self._publish(self._topics.live if live else self._topics.history, payload)
+        self._in_flight[mid] = _InFlight(window, live, now_s)
+
+    def _refused(self, sent: _InFlight, refusal: str) -> None:
+        log.error(
+            "the broker refused window %d: %s; its access list or quota must allow %s; trying that again in %d s",
+            sent.window.seq, refusal, self._topics.live if sent.live else self._topics.history, REFUSED_S,
+        )  # fmt: skip
+        self._health.count("windows_refused")
+        held_until_s = time.monotonic() + REFUSED_S
+        if sent.live:
+            self._live_held_until_s = held_until_s
+        else:
+            self._history_held_until_s = held_until_s
+        self._start_history_again()

@@ -1,0 +1,71 @@
+"""What is said over MQTT beside windows and health, in the form of docs/mqtt.md."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from edge_agent.message import SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInUse:
+    """Which network reads the faces."""
+
+    name: str
+    sha256: str
+    """Of its file, in hexadecimal."""
+    labels_of: str
+    """The head that answers."""
+    runtime: str
+    """The interpreter that runs it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceInfo:
+    """What does not change while the agent runs, field by field as ``.../info`` tells it."""
+
+    version: str
+    name: str
+    labels: tuple[str, ...]
+    """Emotion names in the model's order."""
+    model: ModelInUse
+    detector: str
+    camera: str
+    """The backend."""
+    rolling_s: float
+    """Span of the rolling estimate in seconds, 0 without one."""
+    min_people: int
+    config_sha256: str
+    """Of the configuration without its secrets."""
+    capabilities: tuple[str, ...]
+    """The commands it obeys."""
+
+
+def status_payload(state: str, session: str, paused: bool | None = None) -> dict[str, Any]:
+    """Birth (``online``), farewell (``stopped``) and will (``offline``).
+
+    ``paused`` is left out of the will, which is written before anyone could know.
+    """
+    payload: dict[str, Any] = {"schema": SCHEMA, "state": state, "session": session}
+    return payload if paused is None else {**payload, "paused": paused}
+
+
+def info_payload(device_id: str, session: str, info: DeviceInfo, window_s: float) -> dict[str, Any]:
+    """What hardly changes while the agent runs; ``window_s`` is how long windows last now, in seconds."""
+    return {"schema": SCHEMA, "device": device_id, "session": session, **asdict(info), "window_s": window_s}
+
+
+def response_payload(
+    command: str, transaction: Any, error: str | None = None, data: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The answer to a command; ``transaction`` is echoed as it came."""
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "transaction": transaction,
+        "status": "ok" if error is None else "error",
+        "error": error,
+        "data": dict(data or {}),
+    }

@@ -1,0 +1,214 @@
+"""Keeps a connection to the broker and tells it everything: status, info, windows, health, answers, discovery.
+
+One thread owns all of it. It makes a :class:`Connection`, holds a :class:`Conversation` over it to its end, and makes
+the next one after a pause that grows; paho's thread only fills queues and wakes it. Nothing here blocks the pipeline.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from edge_agent.config import Config
+from edge_agent.errors import BrokerError, ConfigError
+from edge_agent.health.counters import Health
+from edge_agent.host.clock import Clock
+from edge_agent.live import Live
+from edge_agent.message import encode
+from edge_agent.mqtt.commands import Commands
+from edge_agent.mqtt.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
+from edge_agent.mqtt.conversation import Conversation, Speaker
+from edge_agent.mqtt.payloads import DeviceInfo, status_payload
+from edge_agent.mqtt.topics import topics_of
+from edge_agent.store import Store
+
+log = logging.getLogger(__name__)
+
+CONNACK_S = 20.0
+"""A broker that does not answer CONNECT for longer is given up."""
+STEADY_S = 30.0
+"""A connection that stood this long ends the growing of the pauses."""
+TICK_S = 1.0
+"""Longest sleep: after it the network thread is looked at, and a stalled link noticed."""
+REMIND_S = 3600.0
+"""An unchanged problem is logged again after so long."""
+INBOX = 100
+"""Messages from the broker that wait at most; more are dropped and counted."""
+
+
+class Publisher:
+    """Start it once, wake it after every ``store.append``, stop it last but one (the store is closed after it).
+
+    Args:
+        config: the configuration.
+        store: where windows come from; the publisher settles them there.
+        session: names this run of the agent.
+        info: what ``.../info`` tells (docs/mqtt.md).
+        commands: what answers requests.
+        health: where it counts, and what ``.../health`` tells.
+        live: how long windows last now.
+        clock: tests step it.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        session: str,
+        info: DeviceInfo,
+        commands: Commands,
+        health: Health,
+        live: Live,
+        clock: Clock | None = None,
+    ) -> None:
+        self._config, self._store, self._session, self._health = config, store, session, health
+        self._speaker = Speaker(
+            config, store, session, info, commands, health, clock or Clock(), topics_of(config), live,
+        )  # fmt: skip
+        self._inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue(maxsize=INBOX)
+        self._wake = threading.Event()
+        self._stop_by_s: float | None = None
+        self._connection: Connection | None = None
+        self._speaks_5, self._hang_ups = config.mqtt.version != "3.1.1", 0
+        self._failures = 0
+        self._problem = ""
+        self._reported: dict[str, float] = {}
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        """Begin to connect, in a thread of its own; the broker may be down."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is a new window in the store, or the agent was paused."""
+        self._wake.set()
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Send what is live, say ``stopped`` and disconnect, within ``timeout_s``; later calls change nothing."""
+        if self._stop_by_s is None:
+            self._stop_by_s = time.monotonic() + timeout_s
+            self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s + 1.0)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has our birth and hears us for commands, and the link stands, as far as anyone knows."""
+        connection = self._connection
+        return connection is not None and connection.ready and not connection.ended
+
+    @property
+    def problem(self) -> str:
+        """Why it is not connected, in one line."""
+        return "" if self.connected else self._problem
+
+    # -- the thread ---------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while self._stop_by_s is None:
+            try:
+                self._one_connection()
+            except (BrokerError, ConfigError) as error:
+                self._report(str(error))
+            except Exception:
+                log.exception("defect in the publisher; it connects anew")
+            if self._stop_by_s is None:
+                self._pause()
+
+    def _one_connection(self) -> None:
+        will = self._speaker.topics.status, encode(status_payload("offline", self._session))
+        connection = Connection(self._config, self._protocol, will, self._wake.set, self._receive)
+        try:
+            connection.open()
+            self._await_connack(connection)
+            if connection.ready and not connection.ended:
+                self._converse(connection)
+        finally:
+            self._connection = None
+            connection.close(farewell=self._stop_by_s is not None)
+        if self._stop_by_s is None:
+            self._learn_from(connection)
+
+    def _await_connack(self, connection: Connection) -> None:
+        deadline_s = time.monotonic() + CONNACK_S
+        while not (connection.ready or connection.ended or self._stop_by_s is not None):
+            self._wake.wait(0.2)
+            self._wake.clear()
+            if time.monotonic() > deadline_s:
+                connection.fail(f"no answer to CONNECT within {CONNACK_S:g} s")
+            elif not connection.alive:
+                connection.fail(CLOSED_EARLY)
+
+    def _converse(self, connection: Connection) -> None:
+        since_s = time.monotonic()
+        where = f"{self._config.mqtt.host}:{self._config.mqtt.port}"
+        log.info("MQTT: connected to %s with %s", where, connection.protocol.name)
+        self._health.count("mqtt_connects")
+        conversation = Conversation(self._speaker, connection, self._inbox)
+        while not connection.ended and not self._is_done(conversation):
+            self._wake.clear()
+            now_s = time.monotonic()
+            delay_s = conversation.turn(now_s, history=self._stop_by_s is None)
+            if conversation.greeted:
+                self._connection = connection
+            if not connection.alive and not connection.ended:
+                self._health.count("mqtt_thread_deaths")
+                connection.fail("the network thread died")
+            if now_s - since_s > STEADY_S:
+                self._failures = 0
+                self._reported.clear()
+            self._wake.wait(min(delay_s, TICK_S))
+            self._store.flush()
+        if self._stop_by_s is not None and not connection.ended:
+            conversation.say_goodbye(self._stop_by_s, self._wake)
+        conversation.end()
+
+    def _is_done(self, conversation: Conversation) -> bool:
+        """When stopping: what is live is sent, or a second is left for the farewell; the backlog waits."""
+        return self._stop_by_s is not None and (conversation.live_is_done or time.monotonic() > self._stop_by_s - 1.0)
+
+    def _learn_from(self, connection: Connection) -> None:
+        """Tell how the connection ended, and choose the protocol of the next."""
+        self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
+        self._health.count("mqtt_disconnects" if connection.ready else "mqtt_refusals")
+        if self._config.mqtt.version == "auto":
+            self._speaks_5 = self._speaks_5 and UNSUPPORTED_VERSION not in connection.problem
+            self._hang_ups = self._hang_ups + 1 if connection.problem == CLOSED_EARLY else 0
+
+    @property
+    def _protocol(self) -> MQTTProtocolVersion:
+        """MQTT 5, unless the broker refused it; some old ones hang up instead, so after a hang-up they go in turns."""
+        return mqtt.MQTTv5 if self._speaks_5 and self._hang_ups % 2 == 0 else mqtt.MQTTv311
+
+    def _pause(self) -> None:
+        """Wait before the next attempt: 1 s, doubled to ``mqtt.reconnect_max_s``, and up to half of it less."""
+        longest_s = min(2.0**self._failures, self._config.mqtt.reconnect_max_s)
+        self._failures = min(self._failures + 1, 16)
+        end_s = time.monotonic() + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (spreads devices, hides nothing)
+        while self._stop_by_s is None and (left_s := end_s - time.monotonic()) > 0:
+            self._wake.wait(left_s)
+            self._wake.clear()
+            self._store.flush()
+
+    def _report(self, problem: str) -> None:
+        """Log a problem when it is new, and an old one every hour."""
+        self._problem = problem
+        now_s = time.monotonic()
+        if now_s - self._reported.get(problem, -REMIND_S) >= REMIND_S:
+            log.error("MQTT: %s; windows are kept and sent later", problem)
+            self._reported[problem] = now_s
+
+    def _receive(self, message: mqtt.MQTTMessage) -> None:
+        """Called by paho's thread."""
+        try:
+            self._inbox.put_nowait(message)
+        except queue.Full:
+            self._health.count("mqtt_messages_dropped")
+        self._wake.set()

@@ -1,0 +1,57 @@
+"""Whether a configuration, each of whose values is good, fits its files, its model and itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edge_agent.config import Config
+from edge_agent.config.credentials import mqtt_password
+from edge_agent.errors import ConfigError
+
+_EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
+
+
+def check_fit(config: Config, labels: Callable[[], tuple[str, ...]]) -> None:
+    """What ``run`` makes sure of before anything starts, and ``config check`` without starting anything.
+
+    Args:
+        config: the configuration.
+        labels: the model's emotion names; asked for only where the page is to show some of them.
+
+    Raises:
+        ConfigError: all that does not fit, one line a fault.
+        ModelError: as ``labels`` does.
+    """
+    checks: list[Callable[[], object]] = [lambda: _check_ports(config)]
+    if config.mqtt.enabled:
+        checks.append(lambda: mqtt_password(config.mqtt.password_file))
+    if config.kiosk.enabled:
+        checks += _checks_of_the_page(config, labels)
+    faults = []
+    for check in checks:
+        try:
+            check()
+        except ConfigError as error:
+            faults.append(str(error))
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+
+def _checks_of_the_page(config: Config, labels: Callable[[], tuple[str, ...]]) -> list[Callable[[], object]]:
+    from edge_agent.kiosk.language import load_language
+    from edge_agent.kiosk.settings import check_logo, shown_labels
+
+    checks: list[Callable[[], object]] = [
+        lambda: load_language(config.kiosk.language),
+        lambda: check_logo(config.kiosk.logo),
+    ]
+    if config.kiosk.emotions:
+        checks.append(lambda: shown_labels(config, labels()))
+    return checks
+
+
+def _check_ports(config: Config) -> None:
+    kiosk, metrics = config.kiosk, config.metrics
+    meet = kiosk.host == metrics.host or kiosk.host in _EVERY_ADDRESS or metrics.host in _EVERY_ADDRESS
+    if kiosk.enabled and metrics.enabled and kiosk.port == metrics.port and meet:
+        raise ConfigError(f"metrics.port: {metrics.port} is kiosk.port, too; take another, or the page's own /metrics")

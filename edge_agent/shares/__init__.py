@@ -1,0 +1,1 @@
+"""From what was read of faces to shares of people."""

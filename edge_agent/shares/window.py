@@ -1,0 +1,186 @@
+"""Gathers what is seen during one window and closes it into the report that is stored, sent and shown.
+
+Nothing about a single person leaves this module: a report holds counts and shares of groups.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.config import PrivacyConfig, WindowConfig
+from edge_agent.host.clock import Clock, to_millisecond
+from edge_agent.shares.estimate import ShareEstimator
+from edge_agent.shares.rolling import RollingPeople
+from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
+
+LEAST_S = 0.4
+"""Whoever is seen for less time in a window does not count: false faces flash up and are gone."""
+
+
+KEPT_INTERVALS = 1000
+"""Times between frames that the frame rate is taken from, the newest."""
+
+
+def least_sightings(fps: float) -> int:
+    """How often a person has to be seen to count: for ``LEAST_S``, and twice from 1 frame a second on."""
+    return max(round(LEAST_S * fps), 2 if fps >= 1.0 else 1)
+
+
+class FrameRate:
+    """Frames a second while frames came: a camera that was away for half of the time is not half as fast.
+
+    By the median of the times between frames, which neither a gap nor a burst moves.
+    """
+
+    def __init__(self) -> None:
+        self._last_s: float | None = None
+        self._intervals_s: deque[float] = deque(maxlen=KEPT_INTERVALS)
+
+    def begin(self) -> None:
+        """Measure anew from here on."""
+        self._intervals_s.clear()
+
+    def count(self, at_monotonic_s: float) -> None:
+        """One more frame, captured then."""
+        if self._last_s is not None and at_monotonic_s > self._last_s:
+            self._intervals_s.append(at_monotonic_s - self._last_s)
+        self._last_s = at_monotonic_s
+
+    @property
+    def fps(self) -> float:
+        """0 where no two frames followed each other."""
+        return 1.0 / statistics.median_low(self._intervals_s) if self._intervals_s else 0.0
+
+
+@dataclass(slots=True)
+class _Person:
+    """Running sums over one person's faces in this window."""
+
+    lineage: int
+    weighted: NDArray[np.float64]
+    """Sum of weight times posterior, shape (classes,)."""
+    weight: float = 0.0
+    sightings: int = 0
+
+    def add(self, posterior: NDArray[np.float64], weight: float) -> None:
+        self.weighted += weight * posterior
+        self.weight += weight
+        self.sightings += 1
+
+
+class Window:
+    """The current window; :meth:`close` begins the next one.
+
+    Boundaries follow the monotonic clock; the wall clock only stamps the start. Not thread-safe: it belongs to the
+    agent's loop.
+    """
+
+    def __init__(
+        self,
+        config: WindowConfig,
+        privacy: PrivacyConfig,
+        estimator: ShareEstimator,
+        clock: Clock = Clock(),  # noqa: B008 (has no state)
+    ) -> None:
+        self._config = config
+        self._privacy = privacy
+        self._estimator = estimator
+        self._clock = clock
+        self._rate = FrameRate()
+        self.rolling_people = RollingPeople(config.rolling_s, privacy.min_people)
+        self._rolling_shares: Shares | None = None
+        self.restart(clock.monotonic_s())
+
+    def restart(self, now_monotonic_s: float) -> None:
+        """Drop what this window holds and begin a new one."""
+        self._start_s = now_monotonic_s
+        self._start = to_millisecond(self._clock.wall())
+        self.frames = 0
+        self._rate.begin()
+        self._people: dict[int, _Person] = {}
+        self._gated: Counter[str] = Counter()
+
+    def count_frame(self, captured_monotonic_s: float) -> None:
+        """One more frame, captured then, was looked at, with or without faces."""
+        self.frames += 1
+        self._rate.count(captured_monotonic_s)
+
+    def gate(self, reason: str) -> None:
+        """One more face was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
+        self._gated[reason] += 1
+
+    def add(self, tracked: Sequence[TrackedFace], scores: EmotionScores, weights: NDArray[np.float64]) -> None:
+        """Add the faces of one frame that were classified.
+
+        Args:
+            tracked: whose faces these are, ``n`` of them.
+            scores: calibrated posteriors, n rows in the same order.
+            weights: how much each face says about its person, shape (n,), greater than 0.
+
+        Raises:
+            ValueError: the three do not have the same length.
+        """
+        for face, posterior, weight in zip(tracked, scores.probabilities, weights, strict=True):
+            nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
+            person = self._people.setdefault(face.track, nobody)
+            person.add(posterior.astype(np.float64), float(weight))
+
+    def due(self, now_monotonic_s: float, window_s: float) -> bool:
+        """Whether the window has lasted its time, which is ``window_s`` now."""
+        return now_monotonic_s - self._start_s >= window_s
+
+    def has_begun(self, now_monotonic_s: float) -> bool:
+        """Whether the window is longer than nothing, to the millisecond that reports are rounded to."""
+        return now_monotonic_s - self._start_s >= 0.001
+
+    def close(self, now_monotonic_s: float) -> WindowReport:
+        """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
+        window_s = max(now_monotonic_s - self._start_s, 0.0)
+        counted = self._counted()
+        # Somebody lost and found again must not pass for two people: whoever might be the same counts once here.
+        suppressed = 0 < len({person.lineage for person in counted}) < self._privacy.min_people
+        published = [] if suppressed else counted
+        report = WindowReport(
+            window_start=self._start,
+            start_monotonic_s=self._start_s,
+            window_s=round(window_s, 3),
+            frames=self.frames,
+            faces=None if suppressed else sum(person.sightings for person in counted),
+            people=None if suppressed else len(counted),
+            suppressed=suppressed,
+            shares=self._estimator.estimate(_rows(published)) if published else None,
+            # Without anyone counted they might be all of one person, who is turned away.
+            gated=dict(self._gated) if published else None,
+            rolling=self._roll(published, now_monotonic_s),
+        )
+        self.restart(now_monotonic_s)
+        return report
+
+    def _counted(self) -> list[_Person]:
+        """Everyone seen often enough to be a person and not a false detection."""
+        least = least_sightings(self._rate.fps)
+        return [person for person in self._people.values() if person.sightings >= least]
+
+    def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:
+        """Let a published window's people enter; the estimate is computed anew only when its people changed."""
+        if not self._config.rolling_s:
+            return None
+        if people:
+            changed = self.rolling_people.enter([person.lineage for person in people], _rows(people), now_s)
+        else:
+            changed = self.rolling_people.expire(now_s)
+        if changed:
+            rows = self.rolling_people.posteriors
+            self._rolling_shares = None if rows is None else self._estimator.estimate(rows)
+        return RollingShares(self._config.rolling_s, self._rolling_shares)
+
+
+def _rows(people: list[_Person]) -> NDArray[np.float64]:
+    """Each one's posterior, averaged over sightings by quality, shape (people, classes)."""
+    return np.stack([person.weighted / person.weight for person in people])

@@ -1,0 +1,1 @@
+"""What looks at pixels, up to the classifier; nothing behind it does."""

@@ -1,0 +1,177 @@
+"""The shipped model: a .tflite file and the .json beside it, which says all that the device needs to know of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from edge_agent.errors import ModelError
+from edge_agent.shares.estimate import Reference, ShareEstimator
+
+MODELS = Path(__file__).parents[1] / "models"
+_TFLITE_MARK = b"TFL3"  # FlatBuffers' file identifier, bytes 4 to 8
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Input(_Strict):
+    """What the model wants to see."""
+
+    height: int = Field(gt=0)
+    width: int = Field(gt=0)
+    colour: Literal["grey"]
+
+
+def _base64(value: str) -> str:
+    try:
+        base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+class ReferenceFaces(_Strict):
+    """What the network says of the faces that its calibration was fitted on, for :mod:`edge_agent.shares.estimate`."""
+
+    labels: Annotated[str, AfterValidator(_base64)]
+    """uint8, the index of each face's true label, in base64."""
+    posteriors: Annotated[str, AfterValidator(_base64)]
+    """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
+
+    def decode(self) -> Reference:
+        """The two arrays; raises ValueError where they do not belong together."""
+        labels = np.frombuffer(base64.b64decode(self.labels), np.uint8).astype(np.int64)
+        posteriors = np.frombuffer(base64.b64decode(self.posteriors), "<f2").astype(np.float64)
+        return Reference(posteriors.reshape(len(labels), -1), labels)
+
+
+class Head(_Strict):
+    """One set of answers: to what FER-2013's labels, or FER+'s voters, say."""
+
+    output: int = Field(ge=0)
+    """Number of the output tensor."""
+    temperature: float = Field(gt=0)
+    bias: tuple[float, ...]
+    """Bias-corrected temperature scaling (Alexandari et al. 2020): posterior = softmax(logits / temperature + bias)."""
+    prior: tuple[float, ...]
+    """Shares of the labels among the images that the calibration was fitted on; sums to 1."""
+    confusion: tuple[tuple[int, ...], ...]
+    """Counts on all of PublicTest: row the true label, column the top label."""
+    figures: dict[str, float]
+    """Accuracy, macro-F1 and calibration error, as measured at export."""
+    reference: ReferenceFaces | None = None
+    """Without it shares are plain averages."""
+
+    def share_estimator(self, labels: tuple[str, ...]) -> ShareEstimator:
+        """What makes shares of people from this head's posteriors."""
+        return ShareEstimator(labels, self.prior, self.reference.decode() if self.reference is not None else None)
+
+
+class SelfTest(_Strict):
+    """Average faces (nobody's own) and the raw outputs that each runtime gives for them."""
+
+    crops: Annotated[str, AfterValidator(_base64)]
+    """uint8 pixels of shape (n, height, width, 1), in base64."""
+    tolerance: int = Field(ge=0)
+    """How far an output may be off, in steps of the int8 scale."""
+    outputs: dict[str, dict[str, list[list[int]]]]
+    """By runtime and head: rows of int8 values, one a crop."""
+
+
+class ModelInfo(_Strict):
+    """The .json beside the model."""
+
+    name: str
+    labels: tuple[str, ...] = Field(min_length=2)
+    input: Input
+    size_bytes: int
+    sha256: str
+    default_head: str
+    heads: dict[str, Head] = Field(min_length=1)
+    self_test: SelfTest
+    provenance: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> ModelInfo:
+        if self.default_head not in self.heads:
+            raise ValueError(f"default_head {self.default_head!r} is none of {', '.join(self.heads)}")
+        n = len(self.labels)
+        for name, head in self.heads.items():
+            rows = (head.bias, head.prior, head.confusion, *head.confusion)
+            if any(len(row) != n for row in rows):
+                raise ValueError(f"head {name!r} is not made for {n} labels")
+            if head.reference is not None and head.reference.decode().posteriors.shape[1] != n:
+                raise ValueError(f"head {name!r} has a reference that is not made for {n} labels")
+        return self
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that was read and is what its .json says."""
+
+    path: Path
+    info: ModelInfo
+    content: bytes
+    """The .tflite file."""
+
+    @property
+    def id(self) -> str:
+        """How messages name it: its name and the first 12 digits of its hash."""
+        return f"{self.info.name}@{self.info.sha256[:12]}"
+
+    def self_test_crops(self) -> NDArray[np.uint8]:
+        """The stored crops, shape (n, height, width, 1)."""
+        pixels = np.frombuffer(base64.b64decode(self.info.self_test.crops), dtype=np.uint8)
+        return pixels.reshape(-1, self.info.input.height, self.info.input.width, 1)
+
+
+def default_model_path() -> Path:
+    """The model that is shipped with the package; ``tiny.tflite`` beside it is the one for the smallest boards."""
+    return MODELS / "emotion.tflite"
+
+
+def load_model(path: Path | None = None) -> Model:
+    """Read a .tflite file and its .json; None takes the shipped one.
+
+    Raises:
+        ModelError: one of them is missing, truncated, or not what the other says.
+    """
+    path = path or default_model_path()
+    info = read_info(path.with_suffix(".json"))
+    content = _read(path)
+    if len(content) < info.size_bytes:
+        raise ModelError(f"{path}: truncated: {len(content)} of {info.size_bytes} bytes; copy it again")
+    if content[4:8] != _TFLITE_MARK:
+        raise ModelError(f"{path}: not a TFLite file")
+    if (found := hashlib.sha256(content).hexdigest()) != info.sha256:
+        raise ModelError(
+            f"{path}: its sha256 begins {found[:12]}, but {path.with_suffix('.json').name} says {info.sha256[:12]}; "
+            "the two files belong to different models"
+        )
+    return Model(path, info, content)
+
+
+def read_info(path: Path) -> ModelInfo:
+    """Read and check a model's .json; raises ModelError."""
+    try:
+        return ModelInfo.model_validate_json(_read(path))
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
+        raise ModelError(f"{path}: {faults}") from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error

@@ -1,0 +1,199 @@
+"""Home Assistant's discovery message, held against the rules that its documentation states.
+
+https://www.home-assistant.io/integrations/mqtt/#device-discovery-payload and the pages of the mqtt sensor, switch and
+button. The rules are written down here as a schema, since Home Assistant itself is too large to install for a test.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import jinja2.nativetypes
+import jsonschema
+import pytest
+
+from edge_agent.config import Config
+from edge_agent.message import encode, window_payload
+from edge_agent.mqtt.discovery import discovery_payload
+from edge_agent.mqtt.payloads import status_payload
+from edge_agent.types import StoredWindow
+from tests.support.publishing import INFO
+from tests.support.windows import LABELS, make_report
+
+TOPIC = {"type": "string", "pattern": r"^[^+#\u0000]+$", "maxLength": 65535}
+TEXT = {"type": "string", "minLength": 1}
+COMMON = {
+    "p": {"enum": ["sensor", "switch", "button"]},
+    "unique_id": TEXT,
+    "name": TEXT,
+    "icon": {"type": "string", "pattern": "^mdi:[a-z-]+$"},
+    "entity_category": {"enum": ["diagnostic", "config"]},
+    "value_template": TEXT,
+}
+SENSOR = {
+    "required": ["p", "unique_id", "state_topic"],
+    "properties": {
+        **COMMON,
+        "state_topic": TOPIC,
+        "unit_of_measurement": {"enum": ["%", "°C", "MB"]},
+        "device_class": {"enum": ["temperature", "data_size"]},
+        "state_class": {"enum": ["measurement", "total", "total_increasing"]},
+        "suggested_display_precision": {"type": "integer", "minimum": 0},
+        "expire_after": {"type": "integer", "minimum": 1},
+    },
+    "additionalProperties": False,
+    # A sensor of the class "diagnostic" may not be "config", which is for what can be changed.
+    "not": {"properties": {"entity_category": {"const": "config"}}, "required": ["entity_category"]},
+}
+SWITCH = {
+    "required": ["p", "unique_id", "command_topic"],
+    "properties": {
+        **COMMON,
+        "command_topic": TOPIC,
+        "state_topic": TOPIC,
+        **dict.fromkeys(("payload_on", "payload_off", "state_on", "state_off"), TEXT),
+    },
+    "additionalProperties": False,
+}
+BUTTON = {
+    "required": ["p", "unique_id", "command_topic"],
+    "properties": {
+        **COMMON,
+        "command_topic": TOPIC,
+        "payload_press": TEXT,
+        "device_class": {"enum": ["identify", "restart", "update"]},
+    },
+    "additionalProperties": False,
+}
+DEVICE = {
+    "type": "object",
+    "required": ["dev", "o", "cmps"],
+    "additionalProperties": False,
+    "properties": {
+        "dev": {
+            "type": "object",
+            "required": ["ids"],
+            "properties": {"ids": {"type": "array", "items": TEXT, "minItems": 1}}
+            | dict.fromkeys(("name", "mf", "mdl", "sw"), TEXT),
+            "additionalProperties": False,
+        },
+        "o": {
+            "type": "object",
+            "required": ["name"],
+            "properties": {"name": TEXT, "sw": TEXT, "url": {"type": "string", "pattern": "^https?://"}},
+            "additionalProperties": False,
+        },
+        "availability": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["topic"],
+                "properties": {"topic": TOPIC, "value_template": TEXT},
+                "additionalProperties": False,
+            },
+        },
+        "qos": {"enum": [0, 1, 2]},
+        "cmps": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "allOf": [
+                    {"if": {"properties": {"p": {"const": name}}}, "then": rules}
+                    for name, rules in (("sensor", SENSOR), ("switch", SWITCH), ("button", BUTTON))
+                ],
+                "required": ["p"],
+            },
+        },
+    },
+}
+
+
+def payload(**config: Any) -> dict[str, Any]:
+    made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
+    return json.loads(encode(discovery_payload(made, INFO, 10.0)))
+
+
+def test_it_follows_the_documented_rules() -> None:
+    jsonschema.Draft202012Validator(DEVICE).validate(payload())
+
+
+@pytest.mark.parametrize("broken", ["o", "dev", "cmps"])
+def test_the_rules_here_would_notice_a_missing_part(broken: str) -> None:
+    wrong = copy.deepcopy(payload())
+    del wrong[broken]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(DEVICE).validate(wrong)
+
+
+def test_unique_ids_are_unique_and_differ_between_devices() -> None:
+    here = [component["unique_id"] for component in payload()["cmps"].values()]
+    there = [component["unique_id"] for component in payload(device={"id": "yard"})["cmps"].values()]
+    assert len(set(here + there)) == len(here) + len(there)
+
+
+def test_every_emotion_is_a_percentage_that_expires_after_three_windows() -> None:
+    components = payload()["cmps"]
+    for label in LABELS:
+        sensor = components[label]
+        assert (sensor["unit_of_measurement"], sensor["state_class"], sensor["expire_after"]) == (
+            "%",
+            "measurement",
+            30,
+        )
+        assert sensor["state_topic"] == "countenance/hall/emotions"
+
+
+def render(template: str, message: dict[str, Any]) -> str:
+    """As Home Assistant renders: the message as ``value_json``; what comes out is text."""
+    return jinja2.Environment(autoescape=False).from_string(template).render(value_json=message)
+
+
+def window(people: int | None) -> dict[str, Any]:
+    report = make_report(1, datetime(2026, 1, 1, tzinfo=timezone.utc), people=people)
+    return json.loads(encode(window_payload(StoredWindow("s", 1, report, True, "m", "b"), "hall")))
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_an_emotion_reads_its_percentage_and_null_becomes_unknown(label: str) -> None:
+    template = payload()["cmps"][label]["value_template"]
+    full = window(5)
+    assert float(render(template, full)) == full["percentages"][label]
+    # Home Assistant takes the text None for "unknown"; any other text is an error beside a state_class.
+    assert render(template, window(None)) == render(template, window(0)) == "None"
+
+
+def test_people_are_unknown_when_withheld() -> None:
+    template = payload()["cmps"]["people"]["value_template"]
+    assert [render(template, window(people)) for people in (5, 0, None)] == ["5", "0", "None"]
+
+
+def test_the_switch_shows_a_pause_and_asks_for_one(tmp_path: Path) -> None:
+    switch = payload()["cmps"]["pause"]
+    states = [status_payload("online", "s", True), status_payload("online", "s", False), status_payload("offline", "s")]
+    assert [render(switch["value_template"], state) for state in states] == ["ON", "OFF", "None"]
+    assert (json.loads(switch["payload_on"]), json.loads(switch["payload_off"])) == ({"on": True}, {"on": False})
+    assert switch["command_topic"] == "countenance/hall/command/pause"
+
+
+def test_only_online_is_available() -> None:
+    (availability,) = payload()["availability"]
+    rendered = [
+        render(availability["value_template"], status_payload(state, "s")) for state in ("online", "stopped", "offline")
+    ]
+    assert rendered == ["online", "offline", "offline"]
+
+
+def test_diagnostics_read_fields_that_health_has(tmp_path: Path) -> None:
+    from tests.support.schemas import schema
+
+    for key in ("temperature", "frame_rate", "pending", "memory"):
+        fields = payload()["cmps"][key]["value_template"].strip("{} ").removeprefix("value_json.").split(".")
+        node = schema("health")
+        for field in fields:
+            node = node["properties"][field]

@@ -1,0 +1,72 @@
+"""Promise 10: the whole agent is killed at random points, and every window that its store took is seen on MQTT."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import sqlite3
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.agent_process import AgentProcess, configure
+from tests.support.broker import Broker, Subscriber, wait_until
+
+Key = tuple[str, int]
+
+
+def stored(path: Path) -> set[Key]:
+    """(session, seq) of every window in the file."""
+    if not path.exists():
+        return set()
+    with contextlib.closing(sqlite3.connect(path)) as connection, contextlib.suppress(sqlite3.OperationalError):
+        return set(connection.execute("SELECT session, seq FROM windows JOIN runs ON runs.id = run").fetchall())
+    return set()
+
+
+def seen(subscriber: Subscriber, topic_end: str) -> list[Key]:
+    return [(m.json["session"], m.json["seq"]) for m in subscriber.of(topic_end)]
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("rounds", [12, pytest.param(500, marks=pytest.mark.device)])
+def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, rounds: int) -> None:
+    dice = random.Random(rounds)
+    # Killed within a minute, no run writes down what was delivered: the last one tells all of it again, and quickly.
+    mqtt = {"port": broker.port, "reconnect_max_s": 1, "history_per_s": 1000}
+    config = configure(tmp_path, mqtt=mqtt, window={"seconds": 1})
+    database = tmp_path / "windows.sqlite"
+    taken: set[Key] = set()
+    with Subscriber(broker.port, "countenance/test/#") as subscriber:
+        for _ in range(rounds):
+            with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
+                time.sleep(dice.uniform(0.1, 5.0))
+                agent.process.send_signal(signal.SIGKILL)
+                agent.process.wait()
+            taken |= stored(database)
+        earlier = {message.json["session"] for message in subscriber.of("/status")}
+        with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
+            wait_until(lambda: online(subscriber) - earlier, 60, "the last agent is online")
+            wait_until(lambda: taken <= everything(subscriber), 60, "every stored window is seen")
+            assert agent.stop() == 0
+        taken |= stored(database)
+        wait_until(lambda: taken <= everything(subscriber), 10, "the last windows, too")
+        live, history = seen(subscriber, "/emotions"), seen(subscriber, "/history")
+    assert len(taken) > rounds / 2, "the rounds are long enough for windows to close"
+    assert len({session for session, _ in taken}) > rounds / 4
+    assert everything(subscriber) <= taken, "nothing is told that is not on the disk"
+    for session in {session for session, _ in taken}:
+        for topic in (live, history):
+            first = list(dict.fromkeys(seq for own, seq in topic if own == session))
+            assert first == sorted(first)
+    assert "defect" not in agent.log
+
+
+def online(subscriber: Subscriber) -> set[str]:
+    return {m.json["session"] for m in subscriber.of("/status") if m.json["state"] == "online"}
+
+
+def everything(subscriber: Subscriber) -> set[Key]:
+    return set(seen(subscriber, "/emotions") + seen(subscriber, "/history"))
