@@ -71,7 +71,7 @@ def archived(folder: Path) -> list[tuple[str, str, int]]:
 def test_the_flow_for_node_red_takes_windows_with_percentages_and_finds_the_share() -> None:
     recipe = re.search(r"\*\*Node-RED\*\*: .*?\n\n", README, re.S).group(0)  # type: ignore[union-attr]
     condition, source = re.search(
-        r"\*switch\* node on the property\s+`msg\.([\w.]+)` with the rule \*is not null\*.*"
+        r"\*switch\* node on the\s+property\s+`msg\.([\w.]+)` with the rule \*is not null\*.*"
         r"\*change\* node: set `msg\.payload` to `msg\.([\w.]+)`",
         recipe,
         re.S,
