@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.programs import require
 
-ROOT = Path(__file__).parents[2].parent
+ROOT = Path(__file__).parents[2]
 CACHE = ROOT / ".cache" / "device"
 MIRROR = "http://deb.debian.org/debian"
 PYTHON = "python3,python3-venv,ca-certificates"
