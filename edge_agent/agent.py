@@ -12,7 +12,7 @@ from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config
 from edge_agent.config.reminders import ACKNOWLEDGE_USE
 from edge_agent.errors import ConfigError, CountenanceError
-from edge_agent.health.counters import Health
+from edge_agent.health.counters import Counter, Health
 from edge_agent.host.systemd import Notifier
 from edge_agent.live import Live
 from edge_agent.shares.window import Window
@@ -105,8 +105,8 @@ class Agent:
             frame = self._capture.get(TURN_S)
             if frame is not None:
                 self._process(frame)
-            self._health.total("frames_captured", self._capture.captured)
-            self._health.total("frames_dropped", self._capture.dropped)
+            self._health.total(Counter.FRAMES_CAPTURED, self._capture.captured)
+            self._health.total(Counter.FRAMES_DROPPED, self._capture.dropped)
             self._carry_out_requests()
             if self._window.due(time.monotonic(), self._live.state.window_s):
                 self._close_window()
@@ -119,7 +119,7 @@ class Agent:
         if self._window.frames and not self._pipeline.bridges(frame.captured_monotonic_s):
             self._close_window()
         self._pipeline.process(frame)
-        self._health.count("frames_processed")
+        self._health.count(Counter.FRAMES_PROCESSED)
         self._health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
 
     def _close_window(self) -> None:

@@ -13,6 +13,7 @@ from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the histogram's buckets in seconds."""
@@ -22,6 +23,36 @@ RECENT = 1000
 
 RATE_S = 60.0
 """Rates are taken over at least the last minute, once the agent has run that long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """How one counter is told."""
+
+    unit: str
+    """What is counted."""
+    text: str
+    """What Prometheus and the JSON Schema of ``.../health`` say of it."""
+    health: str = ""
+    """Its place in ``.../health``, levels joined by dots; empty where only Prometheus has it."""
+    reason: str = ""
+    """Prometheus' label ``reason``, where counters differ in nothing else."""
+
+
+class Counter(Enum):
+    """Everything that is counted since the start; the lower-case name is Prometheus'."""
+
+    FRAMES_CAPTURED = Told("frames", "Frames that the camera delivered", "frames.captured")
+    FRAMES_PROCESSED = Told("frames", "Frames that went through the pipeline", "frames.processed")
+    FRAMES_DROPPED = Told("frames", "Frames that were not processed", "frames.dropped.slow", reason="slow")
+    WINDOWS_DELIVERED = Told("windows", "Windows whose PUBACK came")
+    WINDOWS_REFUSED = Told("windows", "Windows that the broker refused")
+    MQTT_CONNECTS = Told("connections", "Connections that the broker accepted", "mqtt.connects")
+    MQTT_DISCONNECTS = Told("connections", "Connections that ended", "mqtt.disconnects")
+    MQTT_REFUSALS = Told("connections", "Connections that the broker did not accept", "mqtt.refusals")
+    MQTT_THREAD_DEATHS = Told("threads", "Network threads that died and were replaced")
+    MQTT_MESSAGES_DROPPED = Told("messages", "Messages from the broker beyond what can wait")
+    COMMANDS = Told("commands", "Commands that were answered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +74,9 @@ class HealthSnapshot:
     """One consistent look."""
 
     uptime_s: float
-    counters: dict[str, int]
-    rates_hz: dict[str, float]
+    counters: dict[Counter, int]
+    """Every one of them, from the start on."""
+    rates_hz: dict[Counter, float]
     """How fast each counter grew of late, per second."""
     gauges: dict[str, float]
     latencies: dict[str, Latency]
@@ -78,20 +110,20 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._started_s = time.monotonic()
-        self._counters: dict[str, int] = {}
+        self._counters = dict.fromkeys(Counter, 0)
         self._gauges: dict[str, float] = {}
         self._stages: dict[str, _Stage] = {}
-        self._earlier: deque[tuple[float, dict[str, int]]] = deque([(self._started_s, {})])
+        self._earlier: deque[tuple[float, dict[Counter, int]]] = deque([(self._started_s, dict(self._counters))])
 
-    def count(self, name: str, n: int = 1) -> None:
+    def count(self, counter: Counter, n: int = 1) -> None:
         """Add ``n`` to a counter."""
         with self._lock:
-            self._counters[name] = self._counters.get(name, 0) + n
+            self._counters[counter] += n
 
-    def total(self, name: str, value: int) -> None:
+    def total(self, counter: Counter, value: int) -> None:
         """Set a counter that somebody else keeps, for instance the camera's thread."""
         with self._lock:
-            self._counters[name] = value
+            self._counters[counter] = value
 
     def gauge(self, name: str, value: float) -> None:
         """Set a value that goes up and down; its unit stands in its name."""
@@ -119,7 +151,7 @@ class Health:
                 latencies={name: stage.latency() for name, stage in self._stages.items()},
             )
 
-    def _rates(self, now: float) -> dict[str, float]:
+    def _rates(self, now: float) -> dict[Counter, float]:
         """Growth since the youngest snapshot that is at least :data:`RATE_S` old."""
         while len(self._earlier) > 1 and now - self._earlier[1][0] >= RATE_S:
             self._earlier.popleft()
@@ -127,7 +159,7 @@ class Health:
         if now - self._earlier[-1][0] >= 1.0:
             self._earlier.append((now, dict(self._counters)))
         elapsed = max(now - since_s, 1e-3)
-        return {name: (value - before.get(name, 0)) / elapsed for name, value in self._counters.items()}
+        return {counter: (value - before[counter]) / elapsed for counter, value in self._counters.items()}
 
 
 def quantile(ordered: Sequence[float], q: float) -> float:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from edge_agent.config import Config
 from edge_agent.health.counters import BOUNDS_S, Health, HealthSnapshot
-from edge_agent.health.summary import dropped_frames
 from edge_agent.host import machine
 from edge_agent.host.clock import Clock
 from edge_agent.live import Live
@@ -20,19 +19,6 @@ from edge_agent.store import Store
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
-
-_COUNTERS = {
-    "frames_captured": "Frames that the camera delivered",
-    "frames_processed": "Frames that went through the pipeline",
-    "windows_delivered": "Windows whose PUBACK came",
-    "windows_refused": "Windows that the broker refused",
-    "mqtt_connects": "Connections that the broker accepted",
-    "mqtt_disconnects": "Connections that ended",
-    "mqtt_refusals": "Connections that the broker did not accept",
-    "mqtt_thread_deaths": "Network threads that died and were replaced",
-    "mqtt_messages_dropped": "Messages from the broker beyond what can wait",
-    "commands": "Commands that were answered",
-}
 
 
 class _Collector:
@@ -53,12 +39,12 @@ class _Collector:
     def _from_counters(self, snapshot: HealthSnapshot) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily
 
-        for name, text in _COUNTERS.items():
-            yield CounterMetricFamily(f"countenance_{name}", text, snapshot.counters.get(name, 0))
-        dropped = CounterMetricFamily("countenance_frames_dropped", "Frames that were not processed", labels=["reason"])
-        for reason, count in dropped_frames(snapshot.counters).items():
-            dropped.add_metric([reason], count)
-        yield dropped
+        for counter, value in snapshot.counters.items():
+            told = counter.value
+            labels = {"reason": told.reason} if told.reason else {}
+            family = CounterMetricFamily(f"countenance_{counter.name.lower()}", told.text, labels=tuple(labels))
+            family.add_metric(list(labels.values()), value)
+            yield family
 
     def _stages(self, snapshot: HealthSnapshot) -> Metric:
         from prometheus_client.core import HistogramMetricFamily

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from edge_agent.config import Config
-from edge_agent.health.counters import Health, HealthSnapshot, Latency
+from edge_agent.health.counters import Counter, Health, HealthSnapshot, Latency
 from edge_agent.host import machine
 from edge_agent.host.clock import Clock
 from edge_agent.message import SCHEMA
@@ -23,11 +22,11 @@ def health_payload(config: Config, session: str, health: Health, store: Store, c
         "session": session,
         "uptime_s": round(snapshot.uptime_s, 1),
         "clock_synced": clock.synchronised(),
-        "frames": _frames(snapshot),
+        "frames": {**_counted(snapshot, "frames"), **_rates(snapshot)},
         "last_frame_age_s": _age(snapshot.gauges.get("last_frame_monotonic_s")),
         "latency_ms": {stage: _latency_ms(value) for stage, value in snapshot.latencies.items()},
         "store": _store(stats),
-        "mqtt": {name: snapshot.counters.get(f"mqtt_{name}", 0) for name in ("connects", "disconnects", "refusals")},
+        "mqtt": _counted(snapshot, "mqtt"),
         "temperature_c": machine.temperature_c(),
         "throttling": machine.throttling(),
         "disk_free_mb": _mb(machine.disk_free_bytes(config.store.path.parent)),
@@ -35,20 +34,27 @@ def health_payload(config: Config, session: str, health: Health, store: Store, c
     }
 
 
-def dropped_frames(counters: Mapping[str, int]) -> dict[str, int]:
-    """Frames that were not processed, by reason; being too slow for the camera is the only one there is."""
-    return {"slow": counters.get("frames_dropped", 0)}
+def _counted(snapshot: HealthSnapshot, section: str) -> dict[str, Any]:
+    """The counters of one section of the message, each in its place."""
+    told: dict[str, Any] = {}
+    for counter, value in snapshot.counters.items():
+        first, *levels = counter.value.health.split(".")
+        if first == section:
+            place = told
+            for level in levels[:-1]:
+                place = place.setdefault(level, {})
+            place[levels[-1]] = value
+    return told
 
 
-def _frames(snapshot: HealthSnapshot) -> dict[str, Any]:
-    rates = snapshot.rates_hz
+def _rates(snapshot: HealthSnapshot) -> dict[str, float]:
     return {
-        "captured": snapshot.counters.get("frames_captured", 0),
-        "processed": snapshot.counters.get("frames_processed", 0),
-        "dropped": dropped_frames(snapshot.counters),
-        "captured_per_s": round(rates.get("frames_captured", 0.0), 2),
-        "processed_per_s": round(rates.get("frames_processed", 0.0), 2),
-        "dropped_per_s": round(rates.get("frames_dropped", 0.0), 2),
+        name: round(snapshot.rates_hz[counter], 2)
+        for name, counter in (
+            ("captured_per_s", Counter.FRAMES_CAPTURED),
+            ("processed_per_s", Counter.FRAMES_PROCESSED),
+            ("dropped_per_s", Counter.FRAMES_DROPPED),
+        )
     }
 
 

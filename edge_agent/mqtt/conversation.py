@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import paho.mqtt.client as mqtt
 
 from edge_agent.config import Config
-from edge_agent.health.counters import Health
+from edge_agent.health.counters import Counter, Health
 from edge_agent.health.summary import health_payload
 from edge_agent.host.clock import Clock
 from edge_agent.live import Live
@@ -192,4 +192,4 @@ class Conversation:
         name = message.topic.rsplit("/", 1)[-1]
         response = self._speaker.commands.answer(name, bytes(message.payload), message.retain)
         self._tell(self._topics.response, encode(response))
-        self._speaker.health.count("commands")
+        self._speaker.health.count(Counter.COMMANDS)

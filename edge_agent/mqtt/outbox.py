@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edge_agent.health.counters import Health
+from edge_agent.health.counters import Counter, Health
 from edge_agent.message import encode, window_payload
 from edge_agent.mqtt.topics import Topics
 from edge_agent.store import Store
@@ -81,7 +81,7 @@ class Outbox:
                 arrived.append(sent.window)
         if arrived:
             self._store.mark_delivered(arrived)
-            self._health.count("windows_delivered", len(arrived))
+            self._health.count(Counter.WINDOWS_DELIVERED, len(arrived))
 
     def send(self, now_s: float, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
@@ -161,7 +161,7 @@ class Outbox:
             "the broker refused window %d: %s; its access list or quota must allow %s; trying that again in %d s",
             sent.window.seq, refusal, self._topics.live if sent.live else self._topics.history, REFUSED_S,
         )  # fmt: skip
-        self._health.count("windows_refused")
+        self._health.count(Counter.WINDOWS_REFUSED)
         held_until_s = time.monotonic() + REFUSED_S
         if sent.live:
             self._live_held_until_s = held_until_s

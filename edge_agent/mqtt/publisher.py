@@ -17,7 +17,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.config import Config
 from edge_agent.errors import BrokerError, ConfigError
-from edge_agent.health.counters import Health
+from edge_agent.health.counters import Counter, Health
 from edge_agent.host.clock import Clock
 from edge_agent.live import Live
 from edge_agent.message import encode
@@ -150,7 +150,7 @@ class Publisher:
         since_s = time.monotonic()
         where = f"{self._config.mqtt.host}:{self._config.mqtt.port}"
         log.info("MQTT: connected to %s with %s", where, connection.protocol.name)
-        self._health.count("mqtt_connects")
+        self._health.count(Counter.MQTT_CONNECTS)
         conversation = Conversation(self._speaker, connection, self._inbox)
         while not connection.ended and not self._is_done(conversation):
             self._wake.clear()
@@ -159,7 +159,7 @@ class Publisher:
             if conversation.greeted:
                 self._connection = connection
             if not connection.alive and not connection.ended:
-                self._health.count("mqtt_thread_deaths")
+                self._health.count(Counter.MQTT_THREAD_DEATHS)
                 connection.fail("the network thread died")
             if now_s - since_s > STEADY_S:
                 self._failures = 0
@@ -177,7 +177,7 @@ class Publisher:
     def _learn_from(self, connection: Connection) -> None:
         """Tell how the connection ended, and choose the protocol of the next."""
         self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
-        self._health.count("mqtt_disconnects" if connection.ready else "mqtt_refusals")
+        self._health.count(Counter.MQTT_DISCONNECTS if connection.ready else Counter.MQTT_REFUSALS)
         if self._config.mqtt.version == "auto":
             self._speaks_5 = self._speaks_5 and UNSUPPORTED_VERSION not in connection.problem
             self._hang_ups = self._hang_ups + 1 if connection.problem == CLOSED_EARLY else 0
@@ -210,5 +210,5 @@ class Publisher:
         try:
             self._inbox.put_nowait(message)
         except queue.Full:
-            self._health.count("mqtt_messages_dropped")
+            self._health.count(Counter.MQTT_MESSAGES_DROPPED)
         self._wake.set()

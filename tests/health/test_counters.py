@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from edge_agent.config import Config, MetricsConfig
 from edge_agent.errors import ListenError
 from edge_agent.health import counters as health_module
-from edge_agent.health.counters import BOUNDS_S, Health, quantile
+from edge_agent.health.counters import BOUNDS_S, Counter, Health, quantile
 from edge_agent.health.prometheus import make_registry
 from edge_agent.health.server import serve_metrics
 from edge_agent.health.summary import health_payload
@@ -26,7 +26,7 @@ from edge_agent.message import encode
 from edge_agent.store import Store, open_store
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import free_port, wait_until
-from tests.support.schemas import undocumented, validate
+from tests.support.schemas import schema, undocumented, validate
 from tests.support.windows import LABELS, make_report
 
 
@@ -48,12 +48,12 @@ def test_a_stage_has_quantiles_and_a_cumulative_histogram() -> None:
 
 def test_counting_from_many_threads_loses_nothing() -> None:
     health = Health()
-    threads = [threading.Thread(target=lambda: [health.count("x") for _ in range(5000)]) for _ in range(8)]
+    threads = [threading.Thread(target=lambda: [health.count(Counter.COMMANDS) for _ in range(5000)]) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert health.snapshot().counters == {"x": 40_000}
+    assert health.snapshot().counters[Counter.COMMANDS] == 40_000
 
 
 def test_a_rate_is_of_the_last_minute_and_not_of_all_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,8 +62,8 @@ def test_a_rate_is_of_the_last_minute_and_not_of_all_time(monkeypatch: pytest.Mo
     health = Health()
     for second in range(300):
         now = 1000.0 + second
-        health.count("frames", 10 if second < 200 else 2)
-        rate = health.snapshot().rates_hz["frames"]
+        health.count(Counter.FRAMES_PROCESSED, 10 if second < 200 else 2)
+        rate = health.snapshot().rates_hz[Counter.FRAMES_PROCESSED]
     assert rate == pytest.approx(2.0, abs=0.1)
 
 
@@ -80,7 +80,7 @@ def store(tmp_path: Path) -> Store:
 def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     health = Health()
     health.observe("classify", 0.004)
-    health.count("frames_dropped", 3)
+    health.count(Counter.FRAMES_DROPPED, 3)
     health.gauge("last_frame_monotonic_s", time.monotonic() - 2)
     store.append(make_report(1))
     payload = json.loads(encode(health_payload(Config(), "s1", health, store, Clock())))
@@ -92,6 +92,15 @@ def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     assert (payload["store"]["windows"], payload["store"]["pending"]) == (1, 1)
     assert payload["rss_mb"] > 10
     assert payload["disk_free_mb"] > 0
+
+
+@pytest.mark.parametrize("counter", [c for c in Counter if c.value.health], ids=lambda counter: counter.name)
+def test_the_schema_says_of_a_counter_what_prometheus_says(counter: Counter) -> None:
+    """One table feeds the message, the metrics and the schema."""
+    place = schema("health")
+    for level in counter.value.health.split("."):
+        place = place["properties"][level]
+    assert place["description"] == f"{counter.value.text}, since the start."
 
 
 def test_health_of_an_idle_agent_is_valid(store: Store) -> None:
@@ -174,8 +183,8 @@ def scrape(port: int) -> dict[tuple[str, str], float]:
 def test_prometheus_reads_the_same_figures(store: Store) -> None:
     health, port = Health(), free_port()
     health.observe("detect", 0.02)
-    health.count("frames_dropped", 4)
-    health.count("mqtt_connects")
+    health.count(Counter.FRAMES_DROPPED, 4)
+    health.count(Counter.MQTT_CONNECTS)
     stored, live = store.append(make_report(1)), Live()
     live.update(report=stored.report)
     stop = serve_metrics(MetricsConfig(port=port), make_registry(Config(), live, health, store))

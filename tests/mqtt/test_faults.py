@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from edge_agent.health.counters import Counter
 from edge_agent.mqtt import outbox, publisher
 from edge_agent.mqtt.publisher import Publisher
 from tests.support.broker import Broker, Subscriber, free_port, wait_until
@@ -269,7 +270,7 @@ def test_a_certificate_of_another_authority_or_for_another_name_is_refused(tmp_p
         publishing(make_config(tmp_path / "1", broker.port, tls=tls)) as rig,
     ):
         wait_until(lambda: "does not verify" in rig.publisher.problem)
-        assert rig.health.snapshot().counters.get("mqtt_connects", 0) == 0
+        assert rig.health.snapshot().counters[Counter.MQTT_CONNECTS] == 0
     with (
         tls_broker(tmp_path / "b2", mine, mine.issue("server")) as broker,
         publishing(make_config(tmp_path / "2", broker.port, tls=tls, host="127.0.0.2")) as rig,
@@ -376,7 +377,7 @@ def test_a_network_thread_that_dies_is_noticed_and_replaced(
         wait_until(lambda: rig.publisher._connection not in (connection, None), 20, "another connection")
         rig.append()
         rig.wait_delivered()
-        assert rig.health.snapshot().counters["mqtt_thread_deaths"] == 1
+        assert rig.health.snapshot().counters[Counter.MQTT_THREAD_DEATHS] == 1
 
 
 def _die(*_arguments: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.health.counters import Counter
 from edge_agent.mqtt import conversation
 from edge_agent.mqtt.topics import topics_of
 from tests.support.broker import Broker, Subscriber, free_port, wait_until
@@ -54,7 +55,7 @@ def test_every_message_is_valid_and_documented(broker: Broker, tmp_path: Path) -
     with Subscriber(broker.port, "countenance/hall/#") as subscriber, publishing(config) as rig:
         rig.wait_connected()
         rig.health.observe("detect", 0.012)
-        rig.health.count("frames_dropped")
+        rig.health.count(Counter.FRAMES_DROPPED)
         for people in (5, 0, None):
             rig.append(people=people)
         subscriber.client.publish("countenance/hall/command/identify", b"{}")
