@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge_agent.errors import ModelError
+from edge_agent.host.runtime import RuntimeChoice, open_interpreter
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import load_model
-from edge_agent.vision.runtime import RuntimeChoice, open_interpreter
 
 Answers = dict[str, NDArray[np.float32]]
 _CHUNK = 64

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
-from edge_agent.vision.runtime import open_interpreter
+from edge_agent.host.runtime import open_interpreter
 from training.data import SPLIT_SEED, Faces
 from training.files import write_atomically
 from training.recipe import load_recipe
@@ -42,7 +42,7 @@ def convert(run: Path, training: Faces) -> Path:
     content = quantized(run, training.images[chosen])
     write_atomically(run / INT8, content)
     facts = {
-        "outputs": _output_numbers(content),
+        "outputs": output_numbers(content),
         "representative_images": len(chosen),
         "seed": SPLIT_SEED,
         "tensorflow": tf.__version__,
@@ -153,7 +153,7 @@ def as_inputs(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
         yield [image[None, :, :, None].astype(np.float32)]
 
 
-def _output_numbers(content: bytes) -> dict[str, int]:
+def output_numbers(content: bytes) -> dict[str, int]:
     """Which output tensor is which head's: the converter orders them as it likes, the file's signature knows."""
     _, interpreter = open_interpreter(content)
     by_tensor = {output["index"]: number for number, output in enumerate(interpreter.get_output_details())}

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import InputError, ModelError
+from edge_agent.host.runtime import RuntimeChoice
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import load_model
-from edge_agent.vision.runtime import RuntimeChoice
 from quantization.answers import Answers, ask, published
 from quantization.figures import Halves, cross_fitted_error, figures, labelled
 from training.data import PUBLIC, Faces, halves

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
+from edge_agent.host.runtime import RuntimeChoice
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
-from edge_agent.vision.runtime import RuntimeChoice
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, fit
 from quantization.convert import FACTS, INT8

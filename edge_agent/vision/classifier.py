@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from edge_agent.config import ModelConfig
 from edge_agent.errors import ModelError
+from edge_agent.host.runtime import RuntimeChoice, open_interpreter
 from edge_agent.types import EmotionScores
 from edge_agent.vision.model import Head, Model, load_model
-from edge_agent.vision.runtime import RuntimeChoice, open_interpreter
 
 # TensorFlow's own interpreter computes what litert does: both are built from its sources, with XNNPACK.
 _SELF_TEST_OF = {"litert": "litert", "tflite": "tflite", "tensorflow": "litert"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,10 +13,10 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from edge_agent.errors import ModelError
+from edge_agent.host.runtime import read_model_file, read_tflite
 from edge_agent.shares.estimate import Reference, ShareEstimator
 
 MODELS = Path(__file__).parents[1] / "models"
-_TFLITE_MARK = b"TFL3"  # FlatBuffers' file identifier, bytes 4 to 8
 
 
 class _Strict(BaseModel):
@@ -148,30 +147,14 @@ def load_model(path: Path | None = None) -> Model:
     """
     path = path or default_model_path()
     info = read_info(path.with_suffix(".json"))
-    content = _read(path)
-    if len(content) < info.size_bytes:
-        raise ModelError(f"{path}: truncated: {len(content)} of {info.size_bytes} bytes; copy it again")
-    if content[4:8] != _TFLITE_MARK:
-        raise ModelError(f"{path}: not a TFLite file")
-    if (found := hashlib.sha256(content).hexdigest()) != info.sha256:
-        raise ModelError(
-            f"{path}: its sha256 begins {found[:12]}, but {path.with_suffix('.json').name} says {info.sha256[:12]}; "
-            "the two files belong to different models"
-        )
+    content = read_tflite(path, info.size_bytes, info.sha256)
     return Model(path, info, content)
 
 
 def read_info(path: Path) -> ModelInfo:
     """Read and check a model's .json; raises ModelError."""
     try:
-        return ModelInfo.model_validate_json(_read(path))
+        return ModelInfo.model_validate_json(read_model_file(path))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors())
         raise ModelError(f"{path}: {faults}") from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import InputError
+from edge_agent.host.runtime import open_interpreter
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import MODELS, load_model
-from edge_agent.vision.runtime import open_interpreter
 from quantization import evaluate
 from quantization.__main__ import main
 from quantization.answers import ask, published

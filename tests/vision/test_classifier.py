@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import ModelError
+from edge_agent.host.runtime import RuntimeChoice
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import MODELS, Model, load_model
-from edge_agent.vision.runtime import RuntimeChoice
 
 PACKAGES = {"litert": "ai_edge_litert", "tflite": "tflite_runtime"}
 

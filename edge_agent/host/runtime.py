@@ -1,9 +1,14 @@
-"""The interpreter of .tflite files: three packages carry the same one, and only this place looks for them."""
+"""The interpreter of .tflite files: three packages carry the same one, and only this place looks for them.
+
+Detectors and the classifier run in it, and their files are checked here alike.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -15,6 +20,7 @@ log = logging.getLogger(__name__)
 
 RuntimeChoice = Literal["auto", "litert", "tflite"]
 
+_TFLITE_MARK = b"TFL3"  # FlatBuffers' file identifier, bytes 4 to 8
 _MODULES = {
     "litert": "ai_edge_litert.interpreter",
     "tflite": "tflite_runtime.interpreter",
@@ -73,6 +79,29 @@ def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: in
         raise ModelError(f"{name} refuses the model: {str(error).splitlines()[0]}") from error
     log.info("model runs in %s with %d thread(s)", name, threads)
     return name, interpreter
+
+
+def read_tflite(path: Path, size_bytes: int, sha256: str) -> bytes:
+    """The content of a .tflite file that is what the .json beside it says; raises ModelError where it is not."""
+    content = read_model_file(path)
+    if len(content) < size_bytes:
+        raise ModelError(f"{path}: truncated: {len(content)} of {size_bytes} bytes; copy it again")
+    if content[4:8] != _TFLITE_MARK:
+        raise ModelError(f"{path}: not a TFLite file")
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise ModelError(
+            f"{path}: its sha256 begins {found[:12]}, but {path.with_suffix('.json').name} says {sha256[:12]}; "
+            "the two files belong to different models"
+        )
+    return content
+
+
+def read_model_file(path: Path) -> bytes:
+    """A file's content; raises ModelError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot read the model: {error.strerror}") from error
 
 
 def _find(choice: RuntimeChoice) -> tuple[str, Any]:

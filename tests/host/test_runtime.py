@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import MissingPackageError, ModelError
-from edge_agent.vision import runtime
+from edge_agent.host import runtime
+from edge_agent.host.runtime import RuntimeChoice, open_interpreter
 from edge_agent.vision.model import load_model
-from edge_agent.vision.runtime import RuntimeChoice, open_interpreter
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
