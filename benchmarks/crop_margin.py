@@ -87,12 +87,13 @@ def main() -> None:
         options.write.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def read_photos(archive: Path, config: DetectorConfig) -> Iterable[Photo]:
-    """The photos of the five well-labelled emotions, with the largest face of each."""
+def read_photos(archive: Path, config: DetectorConfig, names: set[str] | None = None) -> Iterable[Photo]:
+    """The photos of the five well-labelled emotions (of these names), with the largest face of each."""
     detector = load_detector(config)
     with zipfile.ZipFile(archive) as files:
         rows = list(csv.DictReader(io.TextIOWrapper(files.open("labels.csv"), encoding="utf-8")))
-        for row in tqdm([r for r in rows if r["emotion"] in EMOTIONS], desc="detect", leave=False, disable=None):
+        wanted = [r for r in rows if r["emotion"] in EMOTIONS and (names is None or r["image"] in names)]
+        for row in tqdm(wanted, desc="detect", leave=False, disable=None):
             pixels = np.frombuffer(files.read(f"images/{row['image']}"), np.uint8)
             image = cv2.imdecode(pixels, cv2.IMREAD_COLOR)
             faces = detector.detect(image)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from training.commands import add_data, run, source_of
-from training.data import PUBLIC, SPLITS
+from training.data import PUBLIC, SPLITS, find_source
 from training.recipe import RECIPES, find_recipe, load_recipe
 
 
@@ -22,7 +22,8 @@ def _fit(options: argparse.Namespace) -> None:
     source = source_of(options)
     from training.train import fit  # after the arguments are known to be right: it imports Keras
 
-    fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher, options.begin_with)
+    photos = None if options.photos is None else find_source(options.photos)
+    fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher, options.begin_with, photos)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -47,9 +48,18 @@ def _parser() -> argparse.ArgumentParser:
     fit.set_defaults(command=_fit)
     fit.add_argument("recipe", help=f"a YAML file, or the name of one in training/recipes ({shipped})")
     fit.add_argument("--run", type=Path, help="the run's folder (default: runs/NAME_OF_THE_RECIPE)")
-    fit.add_argument("--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs")
     fit.add_argument(
-        "--from", dest="begin_with", type=Path, metavar="RUN", help="begin with this finished run's weights"
+        "--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs or .tflite files"
+    )
+    fit.add_argument(
+        "--from",
+        dest="begin_with",
+        type=Path,
+        metavar="RUN",
+        help="begin with the weights of this finished run, or int8 .tflite",
+    )
+    fit.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="learn from this folder's images, too (train/angry/...)"
     )
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")

@@ -6,16 +6,23 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from training import camera
 from training.recipe import Augmentation
 
 
 def augment(images: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
     """Change each of the images (n, side, side) at random; grey levels 0 to 255 of shape (n, side, side) come back."""
     matrices = _placements(len(images), images.shape[1], how, rng)
+    seen = np.flatnonzero(rng.random(len(images)) < how.camera.probability) if how.camera.probability else None
+    if seen is not None:
+        images = images.copy()
+        images[seen] = camera.cover(images[seen], how.camera, rng)
     placed = np.stack([_warp(image, matrix) for image, matrix in zip(images, matrices, strict=True)])
     _soften(placed, how, rng)
     changed = _relight(placed.astype(np.float32), how, rng)
     _erase(changed, how, rng)
+    if seen is not None:
+        changed[seen] = camera.photograph(changed[seen], how.camera, rng)
     return changed
 
 

@@ -23,6 +23,14 @@ def save(path: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def epochs_done(path: Path) -> int:
+    """How many epochs a saved state has behind it; 0 where there is none."""
+    if not path.is_file():
+        return 0
+    with np.load(path) as saved:
+        return len(json.loads(str(saved["history"])))
+
+
 def restore(path: Path, model: keras.Model) -> list[dict[str, Any]]:
     """Put a saved state back into a compiled model; returns the history.
 

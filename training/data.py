@@ -14,7 +14,7 @@ import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import IO, Final
 
@@ -157,6 +157,14 @@ def divide(faces: Faces) -> Division:
         calibration=public[second],
         dropped={"also_in_a_test_split": int(duplicate.sum()), "not_a_face": int(no_face.sum())},
     )
+
+
+def with_photos(training: Faces, photos: Faces, repeated: int) -> Faces:
+    """Training and, so many times each, photos of another data set, whose label counts as a vote where nobody voted."""
+    unvoted = photos.votes.sum(1, keepdims=True) == 0
+    votes = np.where(unvoted, np.eye(len(EMOTIONS), dtype=np.float32)[photos.labels], photos.votes)
+    more = replace(photos, votes=votes)[np.tile(np.arange(len(photos)), repeated)]
+    return Faces(*(np.concatenate([getattr(part, f.name) for part in (training, more)]) for f in fields(Faces)))
 
 
 def not_a_face(faces: Faces) -> NDArray[np.bool_]:

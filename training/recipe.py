@@ -38,6 +38,33 @@ class Network(_Strict):
         return self
 
 
+class Camera(_Strict):
+    """What cameras and people do to a face before the network sees it; as it stands here, nothing."""
+
+    probability: float = Field(default=0, ge=0, le=1)
+    """How many of the images undergo any of this; the others stay as clean as the data."""
+    glasses: float = Field(default=0, ge=0, le=1)
+    """How many of those get sunglasses or a bar at eye height; likewise below."""
+    mask: float = Field(default=0, ge=0, le=1)
+    """Something over mouth and nose, or over the mouth alone."""
+    gain: float = Field(default=0, ge=0, le=1)
+    """Over- and underexposed: multiplied by gain_range, then clipped."""
+    gain_range: tuple[float, float] = (0.2, 2.6)
+    side_light: float = Field(default=0, ge=0, le=1)
+    """Lit from one side, up to three times as bright there as on the other."""
+    blur: float = Field(default=0, ge=0, le=1)
+    """Out of focus or moving: Gaussian of 0.4 to 1.6 pixels, or a streak of 3 to 7."""
+    small: float = Field(default=0, ge=0, le=1)
+    """Seen with small_side pixels, then enlarged."""
+    small_side: tuple[int, int] = (12, 40)
+    noise: float = Field(default=0, ge=0, le=1)
+    """Sensor noise, of the small image where there is one, and half the time before a shrinking that blurs it."""
+    noise_sigma: tuple[float, float] = (2, 24)
+    """In grey levels."""
+    jpeg: float = Field(default=0, ge=0, le=1)
+    jpeg_quality: tuple[int, int] = (10, 60)
+
+
 class Augmentation(_Strict):
     """Ranges of the random changes that each training image undergoes, every epoch anew."""
 
@@ -56,6 +83,7 @@ class Augmentation(_Strict):
     erase_probability: float = Field(ge=0, le=1)
     erase_area: tuple[float, float]
     """Smallest and largest erased share of the area."""
+    camera: Camera = Camera()
 
 
 class Distillation(_Strict):
@@ -88,6 +116,8 @@ class Recipe(_Strict):
     """Last share of the epochs trained without mixup."""
     head_weights: dict[str, float]
     distillation: Distillation = Distillation()
+    photos_repeated: int = Field(default=1, ge=1)
+    """How often an epoch shows each image of ``fit --photos``."""
 
     @model_validator(mode="before")
     @classmethod

@@ -15,6 +15,7 @@ from edge_agent.errors import InputError
 from training.data import HEADS, Faces
 from training.files import write_atomically
 from training.metrics import softmax
+from training.twin import twin_of
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +25,9 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
 
     What is kept in ``cache`` is taken as it is: ``fit`` sees to it that a run folder keeps its teachers and data.
 
-    Raises InputError where a run has no finished model.
+    ``runs`` are folders of finished runs, or .tflite files that ``quantization`` made.
+
+    Raises InputError where a run has no finished model, or a file is not full int8 or another kind of network.
     """
     kept = cache / "teacher.npz"
     if kept.is_file():
@@ -32,11 +35,8 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
             return {head: arrays[head] for head in HEADS}
     total = {head: np.zeros((len(faces), faces.votes.shape[1]), np.float32) for head in HEADS}
     for run in runs:
-        path = run / "model.keras"
-        if not path.is_file():
-            raise InputError(f"{path}: no model; finish this teacher's run first")
         log.info("asking the teacher %s", run)
-        teacher = keras.saving.load_model(path, compile=False)
+        teacher = twin_of(run, faces.images) if run.suffix == ".tflite" else _model(run)
         images = faces.images[..., None].astype(np.float32)
         for view in (images, images[:, :, ::-1]):
             logits = teacher.predict(view, batch_size=256, verbose=0)
@@ -47,3 +47,10 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
     np.savez(buffer, **content)
     write_atomically(kept, buffer.getvalue())
     return total
+
+
+def _model(run: Path) -> keras.Model:
+    path = run / "model.keras"
+    if not path.is_file():
+        raise InputError(f"{path}: no model; finish this teacher's run first")
+    return keras.saving.load_model(path, compile=False)

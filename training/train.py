@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import platform
 import subprocess
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -20,35 +22,48 @@ from edge_agent.errors import InputError
 from training import checkpoint
 from training.averaging import averaged
 from training.batches import Batches
-from training.data import EMOTIONS, HEADS, Division, Faces, Source, divide, load
+from training.data import EMOTIONS, HEADS, TRAINING, Division, Faces, Source, divide, load, load_split, with_photos
 from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
 from training.metrics import accuracy, confusion, cross_entropy
 from training.model import build, multiply_adds
 from training.recipe import Recipe
 from training.teachers import teach
+from training.twin import twin_of
 
 log = logging.getLogger(__name__)
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless")
 
 
-def fit(recipe: Recipe, source: Source, run: Path, teachers: list[Path], begin_with: Path | None = None) -> keras.Model:
+def fit(
+    recipe: Recipe,
+    source: Source,
+    run: Path,
+    teachers: list[Path],
+    begin_with: Path | None = None,
+    photos: Source | None = None,
+) -> keras.Model:
     """Train, or go on where the run folder's checkpoint ends; returns the averaged model, saved as ``model.keras``.
 
-    ``begin_with`` names a finished run whose weights a new run starts with, instead of random ones.
+    ``begin_with`` names a finished run, or an int8 .tflite file, whose weights a new run starts with, instead of random
+    ones. ``teachers`` are finished runs or .tflite files. ``photos`` is a second data set to learn from as well.
 
     Raises InputError where the folder holds a run of another recipe, other data or other teachers, or the data is bad.
     """
     run.mkdir(parents=True, exist_ok=True)
-    _same_recipe(run / "config.yaml", recipe)
+    state = run / "checkpoint.npz"
+    _same_recipe(run, recipe, checkpoint.epochs_done(state))
     division = divide(load(source))
+    more = None if photos is None else load_split(photos, TRAINING)
+    counts = _counts(division, more)
+    if more is not None:
+        division = replace(division, training=with_photos(division.training, more, recipe.photos_repeated))
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
-    state = run / "checkpoint.npz"
-    if begin_with is not None:
-        _copy_weights(begin_with, model)
+    if begin_with is not None and not state.is_file():
+        _copy_weights(begin_with, recipe, division.training, model)
     history = checkpoint.restore(state, model) if state.is_file() else []
-    _describe(run, recipe, source, division, model, teachers, begin_with)
+    _describe(run, recipe, (source, photos), counts, model, teachers, begin_with)
     soft = teach(teachers, division.training, recipe.distillation.temperature, run) if teachers else None
     log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
     if len(history) < recipe.epochs:
@@ -90,8 +105,11 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
     return model
 
 
-def _copy_weights(run: Path, model: keras.Model) -> None:
-    path = run / "model.keras"
+def _copy_weights(start: Path, recipe: Recipe, training: Faces, model: keras.Model) -> None:
+    if start.suffix == ".tflite":
+        model.set_weights(twin_of(start, training.images, recipe.network).get_weights())
+        return
+    path = start / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model to begin with")
     weights = keras.saving.load_model(path, compile=False).get_weights()
@@ -167,20 +185,43 @@ def _tensorboard(run: Path) -> keras.callbacks.Callback:
     return keras.callbacks.TensorBoard(run / "tensorboard", write_graph=False, update_freq="epoch")
 
 
-def _same_recipe(path: Path, recipe: Recipe) -> None:
-    """Write the recipe into the folder, or check that it is the one there."""
-    plain = recipe.model_dump(mode="json")
-    if not path.is_file():
-        write_atomically(path, yaml.safe_dump(plain, sort_keys=False).encode())
-    elif Recipe.model_validate(yaml.safe_load(path.read_text())) != recipe:
-        raise InputError(f"{path}: this run folder was begun with another recipe; name another one with --run")
+def _same_recipe(run: Path, recipe: Recipe, done: int) -> None:
+    """Write the recipe into the folder, or check that it is the one there, but for the number of epochs.
+
+    With more epochs, or fewer, a run goes on where it is; ``run.json`` then says when the rate's course changed.
+    """
+    path = run / "config.yaml"
+    if path.is_file():
+        there = Recipe.model_validate(yaml.safe_load(path.read_text()))
+        if there.model_copy(update={"epochs": recipe.epochs}) != recipe:
+            raise InputError(f"{path}: this run folder was begun with another recipe; name another one with --run")
+        if there.epochs == recipe.epochs:
+            return
+        if done > recipe.epochs:
+            raise InputError(f"{run}: has {done} epochs already, more than {recipe.epochs}")
+        if done:
+            _note(run / "run.json", f"the learning rate fell as in a run of {there.epochs} epochs until epoch {done}")
+    write_atomically(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
+
+
+def _note(path: Path, remark: str) -> None:
+    facts = json.loads(path.read_text())
+    facts["note"] = "; ".join(part for part in (facts.get("note"), remark) if part)
+    write_atomically(path, json.dumps(facts, indent=1).encode())
+
+
+def _counts(division: Division, photos: Faces | None) -> dict[str, Any]:
+    images = {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")}
+    if photos is not None:
+        images["photos"] = len(photos)
+    return {"images": images, "dropped_from_training": division.dropped}
 
 
 def _describe(
     run: Path,
     recipe: Recipe,
-    source: Source,
-    division: Division,
+    sources: tuple[Source, Source | None],
+    counts: dict[str, Any],
     model: keras.Model,
     teachers: list[Path],
     begin_with: Path | None,
@@ -191,10 +232,10 @@ def _describe(
         "seed": recipe.seed,
         "epochs": recipe.epochs,
         "hyperparameters": recipe.model_dump(mode="json", exclude={"name", "seed", "epochs"}),
-        "data_sha256": source.hashes(),
-        "images": {part: len(getattr(division, part)) for part in ("training", "selection", "calibration")},
-        "dropped_from_training": division.dropped,
-        "teachers": [str(teacher) for teacher in teachers],
+        "data_sha256": sources[0].hashes(),
+        "photos_sha256": None if sources[1] is None else sources[1].hashes(),
+        **counts,
+        "teachers": [_named(teacher) for teacher in teachers],
         "begun_with": None if begin_with is None else _description(begin_with),
         "parameters": int(model.count_params()),
         "multiply_adds": multiply_adds(model),
@@ -211,8 +252,24 @@ def _describe(
         write_atomically(path, json.dumps(facts, indent=1).encode())
 
 
-def _description(run: Path) -> dict[str, Any]:
-    path = run / "run.json"
+def _named(teacher: Path) -> str:
+    """A run by its folder; a file, which others may have under another path, by its name and hash."""
+    if teacher.suffix != ".tflite":
+        return str(teacher)
+    return f"{teacher.name} {hashlib.sha256(_content(teacher)).hexdigest()}"
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the model: {error.strerror}") from error
+
+
+def _description(start: Path) -> dict[str, Any]:
+    if start.suffix == ".tflite":
+        return {"file": start.name, "sha256": hashlib.sha256(_content(start)).hexdigest()}
+    path = start / "run.json"
     if not path.is_file():
         raise InputError(f"{path}: is missing; the folder of --from must be as `fit` left it")
     facts: dict[str, Any] = json.loads(path.read_text())
@@ -222,7 +279,12 @@ def _description(run: Path) -> dict[str, Any]:
 def _same_sources(path: Path, facts: dict[str, Any]) -> None:
     """A run goes on with what it was begun with: other targets half-way would make what ``run.json`` says untrue."""
     there = json.loads(path.read_text())
-    for key, what in (("data_sha256", "other data"), ("teachers", "other teachers"), ("begun_with", "another --from")):
+    for key, what in (
+        ("data_sha256", "other data"),
+        ("photos_sha256", "other --photos"),
+        ("teachers", "other teachers"),
+        ("begun_with", "another --from"),
+    ):
         if there.get(key) != facts[key]:
             named = f" ({', '.join(there[key]) or 'none'})" if key == "teachers" else ""
             raise InputError(

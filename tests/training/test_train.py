@@ -142,6 +142,22 @@ def test_a_run_from_before_the_split_had_one_place_goes_on(
         np.testing.assert_array_equal(before, after)
 
 
+def test_more_epochs_go_on_with_a_finished_run_and_say_so(
+    finished: Path, data: Path, recipe_file: Path, tmp_path: Path
+) -> None:
+    from training.train import fit
+
+    run = shutil.copytree(finished, tmp_path / "longer")
+    fit(load_recipe(recipe_file, epochs=EPOCHS + 1), find_source(data), run, [])
+    history = json.loads((run / "history.json").read_text())
+    assert [row["epoch"] for row in history] == list(range(1, EPOCHS + 2))
+    assert history[:EPOCHS] == json.loads((finished / "history.json").read_text())
+    note = json.loads((run / "run.json").read_text())["note"]
+    assert note == f"the learning rate fell as in a run of {EPOCHS} epochs until epoch {EPOCHS}"
+    with pytest.raises(InputError, match=f"has {EPOCHS + 1} epochs already, more than 1"):
+        fit(load_recipe(recipe_file, epochs=1), find_source(data), run, [])
+
+
 def test_a_run_goes_on_with_its_own_data_and_beginning(
     finished: Path, data: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
