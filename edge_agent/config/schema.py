@@ -214,7 +214,7 @@ class LogConfig(_Section):
     """What is told to the journal."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "json", "journal"] = "auto"
+    format: Literal["auto", "text", "journal"] = "auto"
 
 
 class Config(_Section):

@@ -125,8 +125,7 @@ def _downloaded(url: str) -> Iterator[bytes]:
     """The content of the address. What goes wrong here is the network's fault, and none of the disk's."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 (the scheme is ours)
-            length = response.headers.get("Content-Length")
-            yield from _read(response, int(length) if length else None)
+            yield from iter(lambda: response.read(CHUNK), b"")
     except (OSError, http.client.HTTPException) as error:
         reason = " ".join(str(error.reason if isinstance(error, urllib.error.URLError) else error).split())
         raise DetectorError(
@@ -140,16 +139,6 @@ def _copied(source: Path) -> Iterator[bytes]:
         raise DetectorError(f"{source}: no such file; --from names the downloaded {FILE_NAME}")
     try:
         with source.open("rb") as stream:
-            yield from _read(stream, source.stat().st_size)
+            yield from iter(lambda: stream.read(CHUNK), b"")
     except OSError as error:
         raise DetectorError(f"{source}: cannot read the file that --from names: {error.strerror}") from error
-
-
-def _read(stream: IO[bytes], size: int | None) -> Iterator[bytes]:
-    """The stream's bytes, and a bar of how many of ``size`` there were."""
-    from tqdm import tqdm
-
-    with tqdm(total=size, unit="B", unit_scale=True, desc=FILE_NAME, disable=None) as bar:
-        while chunk := stream.read(CHUNK):
-            yield chunk
-            bar.update(len(chunk))

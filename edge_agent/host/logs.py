@@ -9,7 +9,6 @@ which reads, by ``log.format``::
 
     text     2026-01-31T12:00:00Z info cameras.opencv: camera open backend=opencv width_px=640
     journal  <6>cameras.opencv: camera open backend=opencv width_px=640
-    json     {"time": "2026-01-31T12:00:00.000Z", "level": "info", "module": "cameras.opencv", "event": "camera ...
 
 Field names must not be attributes of :class:`logging.LogRecord` (``name``, ``module``, ``message``, ``args``, ...).
 """
@@ -67,8 +66,6 @@ def _formatter(kind: str, stream: TextIO, environ: Mapping[str, str]) -> logging
     if kind == "auto":
         kind = "journal" if _is_journal(stream, environ) else "text"
     match kind:
-        case "json":
-            return JsonFormatter()
         case "journal":
             return JournalFormatter()
         case _:
@@ -96,7 +93,7 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; fields are logfmt."""
-        return f"{_time(record, 'seconds')} {record.levelname.lower()} {_line(record)}"
+        return f"{_time(record)} {record.levelname.lower()} {_line(record)}"
 
 
 class JournalFormatter(logging.Formatter):
@@ -108,23 +105,9 @@ class JournalFormatter(logging.Formatter):
         return f"<{priority}>{_line(record)}"
 
 
-class JsonFormatter(logging.Formatter):
-    """One JSON object a line, for log collectors."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """One line; fields stand beside time, level, module and event."""
-        fixed = {
-            "time": _time(record, "milliseconds"),
-            "level": record.levelname.lower(),
-            "module": _module(record),
-            "event": redact(record.getMessage()),
-        }
-        return json.dumps({**_fields(record), **fixed}, ensure_ascii=False)
-
-
-def _time(record: logging.LogRecord, resolution: str) -> str:
+def _time(record: logging.LogRecord) -> str:
     moment = datetime.fromtimestamp(record.created, timezone.utc)
-    return moment.isoformat(timespec=resolution).replace("+00:00", "Z")
+    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _module(record: logging.LogRecord) -> str:
