@@ -1,4 +1,4 @@
-"""Shim for tools that still call setup.py; all metadata stands in pyproject.toml."""
+"""Shim for tools that still call setup.py; all metadata is in pyproject.toml."""
 
 from setuptools import setup
 

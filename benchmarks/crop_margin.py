@@ -1,7 +1,8 @@
 """How wide to cut faces: the framing that makes the model right most often on photos from the web.
 
 People (not photos) are split in two halves by a seed; one chooses framing and head, the other states the result. A
-face that is not found counts as wrong. Disgust and fear are left out: their labels are wrong too often or too few.
+face that is not found counts as wrong. Disgust and fear are left out: there are too few labels, and too many of them
+are wrong.
 
     python -m benchmarks.crop_margin --photos wild_faces_dev.zip --yunet face_detection_yunet_2023mar.onnx
 """

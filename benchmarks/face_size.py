@@ -2,8 +2,9 @@
 
     python -m benchmarks.face_size [--data FOLDER] [--write]
 
-Photographs of ``wild_faces_dev.zip`` are scaled until the face has a given width and put somewhere on a plain picture.
-Times are the processor's, one thread. ``--write`` puts the table into docs/device.md.
+Photographs of ``wild_faces_dev.zip`` are scaled until the face has a given width and put at a random place on a plain
+picture.
+Times are processor time of one thread. ``--write`` puts the table into docs/device.md.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def load(yunet: Path, kind: str, size: int) -> Detector:
-    """One detector as configured by default but for its size."""
+    """One detector with the default configuration, except for its size."""
     return load_detector(DetectorConfig.model_validate({"kind": kind, "size": size, "path": yunet}))
 
 

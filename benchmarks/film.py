@@ -1,4 +1,5 @@
-"""Films of people who enter, stop, cross, are hidden and leave, made of photographs, with the truth beside each frame.
+"""Films of people who enter, stop, cross, are hidden and leave. They are made of photographs, and each frame has its
+truth.
 
 Faces from ``wild_faces_dev.zip`` walk through a made-up room: nearer ones are larger, faster and hide farther ones;
 pillars hide everybody; heads turn away for a moment. Everything follows from the seed.
@@ -22,13 +23,13 @@ WIDTH, HEIGHT = 640, 480
 FPS = 15.0
 SECONDS = 40.0
 SEEN_FROM = 0.6
-"""A face of which this share is visible could be found."""
+"""Share of a face that must be visible for a detector to find it."""
 Image = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Cutout:
-    """A photographed head on a soft oval."""
+    """A photographed head, cut out as a soft oval."""
 
     image: Image
     """BGR, shape (height, width, 3)."""
@@ -50,7 +51,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class Walker:
-    """One person's way through the picture."""
+    """The path of one person through the picture."""
 
     cutout: Cutout
     start_s: float
@@ -115,7 +116,7 @@ def read_cutouts(photos: Path, detector: Detector, limit: int = 400) -> list[Cut
 
 
 def _cut(image: Image, face: Box) -> Cutout:
-    """An oval around a face, as much of it as the photo has."""
+    """An oval around a face, as far as the photo goes."""
     (x, y), (radius_x, radius_y) = face.centre, (0.72 * face.width, 0.68 * face.height)
     left, top = max(0, int(x - radius_x)), max(0, int(y - radius_y))
     part = image[top : int(y + radius_y), left : int(x + radius_x)]
@@ -125,7 +126,7 @@ def _cut(image: Image, face: Box) -> Cutout:
 
 
 def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS) -> Film:
-    """A room with up to two pillars; somebody new every few seconds, or in every other film every quarter minute."""
+    """A room with up to two pillars; a new person every few seconds; in every second film, every 15 seconds."""
     rng = np.random.default_rng(seed)
     pillars = tuple(
         (left, left + int(rng.integers(25, 70))) for left in sorted(rng.integers(80, WIDTH - 150, rng.integers(0, 3)))
@@ -177,7 +178,7 @@ def _paste(
     centre: tuple[float, float],
     at_s: float,
 ) -> Box:
-    """Draw one head into ``canvas`` and note in ``owner`` whose pixels these are; returns the face's box."""
+    """Draw one head into ``canvas`` and write into ``owner`` whose pixels they are; returns the face's box."""
     scale = walker.size_px / walker.cutout.face.width
     size = max(2, round(walker.cutout.image.shape[1] * scale)), max(2, round(walker.cutout.image.shape[0] * scale))
     head = cv2.resize(walker.cutout.image, size, interpolation=cv2.INTER_AREA).astype(np.float32)

@@ -1,10 +1,11 @@
-"""Peak memory and time to ready of ``edge-agent run``, headless, with the shipped model and an astronaut to look at.
+"""Peak memory and time to ready of ``edge-agent run``, headless, with the shipped model and a picture of an astronaut.
 
     python -m benchmarks.footprint [--write]
 
-The agent runs as users run it: a replay at 15 frames a second, YuNet where it is to be had, a broker that is not there.
-Peak memory is the kernel's ``VmHWM`` of the process after 12 s (``--seconds``); ready is the time from its start to
-the line that says so.
+The agent runs as users run it: a replay at 15 frames a second, YuNet if its file is here, and a broker that does not
+answer.
+Peak memory is the kernel's ``VmHWM`` of the process after 12 s (``--seconds``); "ready" is the time from its start to
+the log line that says so.
 """
 
 from __future__ import annotations

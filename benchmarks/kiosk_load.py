@@ -1,11 +1,11 @@
-"""What fifty open pages cost the agent: its frame rate with and without them, in turns.
+"""What fifty open pages cost the agent: its frame rate with and without them, measured alternately.
 
     python -m benchmarks.kiosk_load --write
 
-The agent is ``edge-agent run`` with YuNet, on one processor, as fast as it can go over a film of one face. A page is
-what its script does: a stream of events held open, and the trend asked for every half minute; the pages run on other
-processors. The frame rate that counts is the one that the agent's own processor time allows, which other programs do
-not disturb.
+The agent is ``edge-agent run`` with YuNet, on one processor, as fast as it can read a film of one face. A page is
+played by what its script does: it holds a stream of events open, and asks for the trend every half minute. The pages
+run on other processors. The frame rate that counts is what the agent's own processor time allows; other programs do not
+disturb it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ async def one_page(url: str, number: int, counts: list[int]) -> None:
 
 
 def open_pages(url: str, pages: int, connected: Event, stop: Event, received: Queue[int]) -> None:
-    """Be ``pages`` browsers until told to stop; then tell how many events the unluckiest got while all were open."""
+    """Play ``pages`` browsers until ``stop``; then send the fewest events that one of them got while all were open."""
 
     async def browse() -> None:
         counts = [0] * pages
@@ -128,7 +128,7 @@ def rate(url: str, process: psutil.Process, seconds: float) -> tuple[float, floa
 def measure(
     pages: int, seconds: float, rounds: int
 ) -> tuple[list[tuple[float, float]], list[tuple[float, float]], int]:
-    """Alternate without and with the pages; both lists, and the fewest events that a page received."""
+    """Measure without and with the pages in turn: both lists, and the fewest events that a page received."""
     spawn = get_context("spawn")
     alone: list[tuple[float, float]] = []
     watched: list[tuple[float, float]] = []
@@ -178,12 +178,12 @@ def describe(alone: list[tuple[float, float]], watched: list[tuple[float, float]
 
 
 def cost_percent(alone: list[tuple[float, float]], watched: list[tuple[float, float]]) -> float:
-    """How much of the frame rate that the processor allows the pages take; below zero where only noise is left."""
+    """Percent of the possible frame rate that the pages take; negative if the difference is only noise."""
     return 100 * (1 - median(alone)[1] / median(watched)[1])
 
 
 def median(runs: list[tuple[float, float]]) -> tuple[float, float]:
-    """Of each of the two figures."""
+    """Median of each of the two figures."""
     return statistics.median(fps for fps, _ in runs), statistics.median(cpu_s for _, cpu_s in runs)
 
 

@@ -28,7 +28,8 @@ from training.machine import describe_machine
 
 SIDE = 24
 CORRELATIONS = (0.97, 0.95, 0.93)
-"""From which on two images count as twins; of some seventy pairs above the last, by eye all but a few are."""
+"""Correlations from which two images count as twins. Of some seventy pairs above the last, looked at, nearly all are
+twins."""
 FIGURES = Path("benchmarks/results/near_twins.json")
 PAGE = Path("docs/training.md")
 _CHUNK = 256
@@ -58,7 +59,7 @@ def main() -> None:
 
 
 def tied_votes(faces: Faces) -> int:
-    """In how many images most FER+ votes went to two emotions or more; ``majority`` is the first of them."""
+    """Number of images where two emotions or more have the most FER+ votes; ``majority`` is the first of them."""
     most = faces.votes.max(axis=1, keepdims=True)
     return int((((faces.votes == most) & (most > 0)).sum(axis=1) > 1).sum())
 

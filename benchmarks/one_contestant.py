@@ -58,7 +58,8 @@ def ours(runtime: str) -> Callable[[Any], object]:
 
     def read(image: Any) -> object:
         pipeline.process(Frame(image, time.monotonic()))
-        # Every frame pays for the percentages, though a window needs them once: the peer gives its scores each time.
+        # The percentages are computed for every frame, although a window needs them once: the peer gives its scores
+        # each time.
         return window.close(time.monotonic())
 
     return read

@@ -1,12 +1,12 @@
-"""How far published shares are from the truth, for plain averages, the peers' way and ours.
+"""How far published shares are from the truth: by plain averages, by the peers' method and by ours.
 
-Groups of people are made from the half of FER-2013's PublicTest that neither the calibration nor the settings were
-fitted on (it chose among training runs): a mix of emotions is drawn, then faces with replacement, and each estimate is
+Groups of people are made from one half of FER-2013's PublicTest. Neither the calibration nor the settings were fitted
+on it, but training runs were chosen by it. A mix of emotions is drawn, then faces with replacement. Each estimate is
 compared with the shares that were drawn. The int8 model answers through the code that the device runs.
 
-One half is one draw: whether intervals hold hangs on whether its few disgusted faces happen to be like those that the
-calibration knows. So PublicTest is also divided anew, ten times, each half once calibrated on and once asked about, and
-the figures of all of these stand beside.
+One half is one draw. Whether intervals hold depends on whether its few disgusted faces are like those that the
+calibration knows. So PublicTest is also divided in ten other ways. Each half calibrates once and is asked about once,
+and a second table has these figures.
 
     python -m benchmarks.prevalence --data ../shared/data --write   # the tables of docs/shares.md
 """
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def measure_head(classifier: Classifier, faces: Faces, windows: int) -> dict[str, Any]:
-    """All rows for one head, judged by its own labels: as it is shipped, and over many halvings."""
+    """All rows for one head, judged by its own labels: as it is shipped, and over many other divisions."""
     if classifier.head.reference is None:
         raise SystemExit(f"{classifier.model.path}: its .json has no reference faces; export it again")
     selection, estimator = ask(classifier, stated(faces)), classifier.head.share_estimator(classifier.labels)
@@ -98,7 +98,7 @@ def stated(faces: Faces) -> Faces:
 
 
 def over_halvings(row: Row, results: dict[str, Any]) -> dict[str, Any]:
-    """Means over all halvings, and how much the coverage of a single one strays (standard deviation)."""
+    """Means over all divisions, and how much the coverage of a single one varies (standard deviation)."""
     mean = {way: np.mean([errors[way] for errors in results["error_points"]]) for way in results["error_points"][0]}
     return {
         "people": row.people,
@@ -156,7 +156,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def table_of_halvings(result: dict[str, Any]) -> str:
-    """The same for other halves than the shipped ones, as Markdown."""
+    """The same for other divisions than the shipped one, as Markdown."""
     facts = result["measured"]
     disgust = list(facts["faces"]).index("disgust")
     lines = [

@@ -1,4 +1,4 @@
-"""What the settings of the shares were chosen by: each of them varied, on the calibration half of PublicTest alone.
+"""How the settings of the shares were chosen: each is varied, on the calibration half of PublicTest alone.
 
 That half is divided in two again, many times. Each cell is the mean reduction of the plain mean's error and how often
 the 90 % intervals hold, in per cent.
@@ -39,7 +39,7 @@ def main() -> None:
     for labels in FIGURES:
         parts = list(halvings(ask(Classifier(load_model(options.model), head=labels), calibration)))
         print(f"{labels}: reduction | coverage, for", "  ".join(f"{row.people}/{row.shift}" for row in rows))
-        # Beyond the shipped limit, so that the rows of few people show where the correction begins to pay.
+        # Beyond the shipped limit, so that the rows of few people show from where on the correction helps.
         base = replace(Settings(), correct_from_people=1)
         variants = {"as shipped, from 1": base} | {
             f"{name}={value}": replace(base, **{name: value})  # type: ignore[arg-type]

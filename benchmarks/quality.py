@@ -1,8 +1,8 @@
 """What the gate leaves out, and how often the classifier is right about faces that are small, blurred or turned.
 
-Small and blurred: the half of FER-2013's PublicTest that chooses (among runs, and these limits; the calibration has not
-seen it), shrunk, blurred and smeared. Turned: photographs from the web, by how far the head is turned in them. The head
-is the one that a device publishes, judged by its own labels.
+Small and blurred: the selection half of FER-2013's PublicTest, shrunk, blurred and smeared. It chose among runs, and
+chose these limits; the calibration has not seen it. Turned: photographs from the web, by how far the head is turned.
+The model's head is the one that a device publishes, judged by its own labels.
 
     python -m benchmarks.quality --data ../shared/data --write      # the tables of docs/shares.md
 """
@@ -37,7 +37,7 @@ from training.machine import describe_machine
 
 Image = NDArray[np.uint8]
 SIZES_PX = (48, 32, 24, 20, 16, 12)
-"""48 is the picture as it is."""
+"""Width of the shrunk face in pixels; 48 is the picture as it is."""
 BLURS_PX = (0.5, 1.0, 1.5, 2.0, 3.0)
 SMEARS_PX = (3, 5, 9, 15)
 TURNS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, np.inf)

@@ -1,4 +1,4 @@
-"""Writes the tables of stored figures into the pages again, without measuring: after a change of their wording.
+"""Writes the tables of stored figures into the pages again, without measuring; for a change of their wording.
 
 python -m benchmarks.rewrite            # --check: only say which page differs
 """

@@ -83,7 +83,7 @@ def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64], unseen: NDA
 
 
 def table(now: dict[str, Any], before: dict[str, Any]) -> str:
-    """Markdown, right / calibration error of the FER+ head; beside a newer model what the one before it got."""
+    """Markdown, right / calibration error of the FER+ head; next to a newer model, what the earlier one got."""
     columns = [
         (f"`{name}`{when}", result["models"][name])
         for name in now["models"]

@@ -24,7 +24,7 @@ WALL, PORTRAIT, PHONE, SMALL = (1920, 1080), (1080, 1920), (390, 844), (1280, 72
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One picture: what is played, and through which window it is seen."""
+    """One picture: the state that is played, and the size of the browser window."""
 
     name: str
     state: str = "live"
@@ -71,7 +71,7 @@ def take(browser: Browser, shot: Shot, stage: Stage, target: Path) -> None:
 
 
 def take_prediction(browser: Browser, target: Path) -> None:
-    """The page that reads a picture, with the one that scikit-image carries."""
+    """The page that reads a picture, with the one that comes with scikit-image."""
     from skimage.data import astronaut
 
     shot = Shot("page-predict", size=(1280, 900), scale=0.6)

@@ -1,8 +1,8 @@
 """How much the store writes to an SD card per day, at default settings with every window delivered.
 
-Windows are stored at their true pace on file systems of their own. Two counts, since neither tells everything: what the
-program writes, by ``write_bytes`` of /proc/self/io, and what reaches the card, the journal of ext4 included, by the
-sectors that /sys/block counts. This needs root for a loop device. A day of windows in a row tells how the file grows.
+Windows are stored at their true pace, each time on a new file system. There are two counts. What the program writes is
+``write_bytes`` of /proc/self/io. What reaches the card, with the journal of ext4, is the sectors that /sys/block
+counts; this needs root, for a loop device. A day of windows stored at once shows how the file grows.
 
     python -m benchmarks.sd_card --minutes 20 --write
 """
@@ -36,13 +36,13 @@ MOUNTS = ("noatime", "noatime,commit=60")
 WARM_UP = 600
 """Windows before the count begins."""
 SETTLE_S = 40.0
-"""Longer than the kernel keeps dirty pages, so that nothing of the warming up is counted."""
+"""Longer than the kernel keeps dirty pages, so that no write of the warm-up is counted."""
 RESULT = Path(__file__).parent / "results" / "sd_card.json"
 PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 
 
 class FastClock(Clock):
-    """Runs ahead of the true one, so that a day passes in minutes."""
+    """A clock that runs ahead of the true one, so that a day passes in minutes."""
 
     ahead_s = 0.0
 
@@ -56,7 +56,7 @@ class FastClock(Clock):
 
 
 def one_window(store: Store, number: int) -> None:
-    """Append, and have it delivered."""
+    """Append a window, and mark it as delivered."""
     stored = store.append(make_report(number))
     store.mark_delivered([stored])
     store.flush()
@@ -82,7 +82,7 @@ def written_by_us() -> int:
 
 
 def at_true_pace(minutes: float, options: Sequence[str]) -> tuple[float, dict[str, float]]:
-    """Megabytes a day that the program writes, and that reach ext4 file systems of their own, by mount options."""
+    """Megabytes a day that the program writes, and, for each set of mount options, that reach a new ext4."""
     with contextlib.ExitStack() as stack:
         cards = {}
         for each in options:
@@ -102,7 +102,7 @@ def at_true_pace(minutes: float, options: Sequence[str]) -> tuple[float, dict[st
 
 
 class Card:
-    """A store on a file system of its own, warmed up: its write-ahead log has its full size, as after an hour."""
+    """A store on a new file system, warmed up: its write-ahead log has its full size, as after an hour."""
 
     def __init__(self, folder: Path, device: str) -> None:
         self.device = device
@@ -111,7 +111,7 @@ class Card:
             one_window(self.store, number)
 
     def bytes_written(self) -> int:
-        """What reached the device so far, with all that waits (seventh field of Documentation/block/stat.rst)."""
+        """Bytes that have reached the device, after a sync (seventh field of Documentation/block/stat.rst)."""
         os.sync()
         return SECTOR * int(Path(f"/sys/block/{self.device}/stat").read_text(encoding="ascii").split()[6])
 
@@ -126,7 +126,7 @@ def ext4_on_a_loop_device(options: str) -> Iterator[tuple[Path, str]]:
             file.truncate(512 << 20)
         device = run("losetup", "--find", "--show", str(image))
         try:
-            # Without lazy initialisation, which would go on writing for minutes.
+            # Without lazy initialisation, which would continue to write for minutes.
             run("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", device)
             run("mount", "-o", options, device, str(folder))
             try:
@@ -138,7 +138,7 @@ def ext4_on_a_loop_device(options: str) -> Iterator[tuple[Path, str]]:
 
 
 def run(*command: str) -> str:
-    """Its output; the benchmark ends where it fails."""
+    """Output of the command; the benchmark ends if it fails."""
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

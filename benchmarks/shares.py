@@ -1,6 +1,6 @@
 """Groups of people whose shares are known, and how far off estimates of them are.
 
-What the measurement of the shares (prevalence.py) and the choice of their settings (prevalence_tune.py) have in common.
+Used by the measurement of the shares (prevalence.py) and by the choice of their settings (prevalence_tune.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Row:
     shift: str
     """``strong``: Dirichlet(1); ``moderate``: Dirichlet(20 x prior); ``none``: the prior itself."""
     goal: float | None = None
-    """Least reduction of the plain mean's error that is wanted (negative: greatest increase)."""
+    """Wanted reduction of the plain mean's error, at least this fraction (negative: an increase of at most this)."""
 
 
 ROWS = (
@@ -48,7 +48,7 @@ SMALL_ROWS = (
     Row(1000, "moderate"),
     Row(1000, "none"),
 )
-"""Beyond the goals: where the correction begins, and whether it ever hurts."""
+"""Rows without a goal: they show where the correction begins, and whether it ever hurts."""
 
 
 @dataclass(frozen=True)
@@ -81,16 +81,16 @@ def ask(classifier: Classifier, faces: data.Faces) -> Answers:
 
 
 def distinct(faces: data.Faces) -> data.Faces:
-    """The first of each image: FER-2013 has some several times, and a half must not know what the other is asked."""
+    """The first of each image: FER-2013 has some of them several times, and one half must not know images of the
+    other."""
     _, first = np.unique(faces.images.reshape(len(faces), -1), axis=0, return_index=True)
     return faces[np.sort(first)]
 
 
 def halvings(answers: Answers, count: int = HALVINGS) -> Iterator[tuple[Answers, Answers]]:
-    """``count`` times two halves of the faces: those that are known, and those that are asked about.
+    """``count`` pairs of halves of the faces: the known ones, and the ones that are asked about.
 
-    Every division is used both ways. The posteriors are calibrated anew on the known half, as if the other did not
-    exist.
+    Every division is used both ways. The posteriors are calibrated on the known half alone.
     """
     for seed in range(count // 2):
         first, second = (answers[rows] for rows in data.halves(answers.labels, seed))
@@ -107,7 +107,7 @@ def halvings(answers: Answers, count: int = HALVINGS) -> Iterator[tuple[Answers,
 def measure_halvings(
     row: Row, parts: list[tuple[Answers, Answers]], settings: Settings, windows: int
 ) -> dict[str, Any]:
-    """What :func:`measure` gives in each of :func:`halvings`, lists of floats; ``windows`` is for each of them."""
+    """Results of :func:`measure` for each of :func:`halvings`, as lists of floats; each has ``windows`` windows."""
     results: list[dict[str, Any]] = []
     for draw, (known, asked) in enumerate(parts, start=1):
         prior = known.prior()

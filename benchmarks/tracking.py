@@ -1,7 +1,7 @@
 """How well people are counted, and how often one is taken for another, on films with known truth.
 
-Faces are found by the real detector in every frame; only the joining is judged. A person has to be visible as
-long as in the agent's windows to count. Films of other seeds and other people serve to choose the settings.
+The real detector finds the faces in every frame; only the joining is judged. As in the agent's windows, a person counts
+who was visible long enough. The settings are chosen on films with other seeds and other people.
 
     python -m benchmarks.tracking --photos ../shared/data/wild_faces_dev.zip --write     # the table of docs/shares.md
     python -m benchmarks.tracking --photos ../shared/data/wild_faces_dev.zip --tune
@@ -65,15 +65,15 @@ class Score:
     windows: int = 0
     window_error: int = 0
     few: int = 0
-    """Windows in which one or two people were found..."""
+    """Windows in which one or two people were found."""
     few_counted_as_enough: int = 0
-    """...of which so many had three or more tracks..."""
+    """How many of these had three or more tracks."""
     few_published: int = 0
-    """...and so many had three or more lineages, and would have been published."""
+    """How many of these had three or more lineages, and would have been published."""
     enough: int = 0
-    """Windows in which three or more were..."""
+    """Windows in which three or more people were found."""
     enough_withheld: int = 0
-    """...of which so many had fewer lineages than that."""
+    """How many of these had fewer than three lineages, and would have been withheld."""
 
 
 def main() -> None:
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def _cached(seed: int, people: list[Cutout], detector: Detector) -> list[Shot]:
-    """Drawing a film and finding its faces takes ten seconds; the answer lies in an ignored folder afterwards."""
+    """Drawing a film and finding its faces takes ten seconds, so the result is kept in an ignored folder."""
     text = Path(__file__).with_name("film.py").read_bytes()
     path = Path(".cache/films") / f"{hashlib.sha256(text).hexdigest()[:12]}-{seed}.json"
     if not path.is_file():
@@ -194,7 +194,7 @@ class _Window:
     tracks: Counter[int] = field(default_factory=Counter)
     visible: Counter[int] = field(default_factory=Counter)
     found: set[int] = field(default_factory=set)
-    """The people whose faces were found at all: whom a published figure would be about."""
+    """The people whose faces were found: a published figure would be about them."""
     lineage: dict[int, int] = field(default_factory=dict)
 
     def add(self, shot: Shot, tracked: Sequence[TrackedFace]) -> None:
@@ -243,7 +243,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def tune(films: Sequence[Sequence[Shot]]) -> None:
-    """Print, for changes of one setting at a time, the figures at each frame rate."""
+    """Change one setting at a time, and print the figures at each frame rate."""
     print("error of the count a film, id switches a person, error a window; for each frame rate")
     _print_settings("boxes only", films, BOXES_ONLY)
     _print_settings("shipped", films, Settings())

@@ -2,9 +2,9 @@
 
     python -m benchmarks.versus_fer [--write]
 
-Makes ``.cache/fer`` (an environment of its own for the peer and its TensorFlow) the first time. Each contestant runs in
-a process of its own, in turns, so that a busy moment of the machine hits all of them; the figures are medians over all
-frames of all rounds. ``--write`` puts the table into docs/speed.md.
+The first time it makes ``.cache/fer``, a separate environment for the peer and its TensorFlow. Each contestant runs in
+a separate process, in turn, so a busy moment of the machine hits all of them. The figures are medians over all frames
+of all rounds. ``--write`` puts the table into docs/speed.md.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Bias-corrected temperature scaling (BCTS; Alexandari, Kundaje and Shrikumar 2020).
 
-posterior = softmax(logits / T + b). Temperature alone leaves the mean posterior of each class off its true share,
-which estimates of shares do not forgive; the bias puts it right.
+posterior = softmax(logits / T + b). With temperature alone, the mean posterior of a class differs from its true share,
+and estimates of shares suffer from that. The bias corrects it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Calibration:
 def fit(logits: Logits, labels: Labels) -> Calibration:
     """The scaling of least cross-entropy on logits (n, classes) and labels (n,): Newton's method, halving bad steps.
 
-    The problem is convex in 1/T and b, so that the minimum is the only one. T is 100 at most: where logits say nothing
-    of the labels, or the contrary, little but the prior is left.
+    The problem is convex in 1/T and b, so there is one minimum. T is 100 at most: if logits say nothing about the
+    labels, or the opposite, the posteriors are close to the prior.
     """
     n, classes = logits.shape
     # What each parameter (1/T, then b) adds to each class's scaled logit, shape (n, classes, 1 + classes).
@@ -71,7 +71,8 @@ def _cross_entropy(
 
 
 def cross_fitted(logits: Logits, labels: Labels, halves: tuple[NDArray[np.int64], NDArray[np.int64]]) -> Scores:
-    """Posteriors of all rows, each half's by a scaling that was fitted on the other half; rows of neither are NaN."""
+    """Posteriors of all rows; each half is scaled by what was fitted on the other half. Rows of neither half are
+    NaN."""
     posteriors = np.full(logits.shape, np.nan)
     for fitted, applied in (halves, halves[::-1]):
         posteriors[applied] = fit(logits[fitted], labels[fitted]).posteriors(logits[applied])

@@ -22,7 +22,7 @@ _HEADS = {"fer2013": "FER-2013 label", "ferplus": "FER+ majority of seven"}
 def write_card(models: Path, sweep: Path, to: Path) -> None:
     """Write the card from all models in a folder and the figures in ``sweep``.
 
-    Those are what ``benchmarks.crop_margin --write`` and ``benchmarks.near_twins --write`` left. Raises ModelError
+    The figures come from ``benchmarks.crop_margin --write`` and ``benchmarks.near_twins --write``. Raises ModelError
     where a model's .json is broken, and InputError where figures are of another model than the one that is there.
     """
     infos = [read_info(path) for path in sorted(models.glob("*.json"))]
@@ -69,7 +69,7 @@ def _per_class(info: ModelInfo, name: str) -> str:
 
 
 def _measured(infos: list[ModelInfo]) -> str:
-    """With what, where and when; models that were measured alike stand together."""
+    """With which runtime, where and when the figures were measured; models measured alike share a line."""
     names: dict[str, list[str]] = {}
     for info in infos:
         how = info.provenance["measured"]
@@ -104,7 +104,7 @@ def _wild(folder: Path, infos: list[ModelInfo]) -> str:
 
 
 def _public_test(folder: Path, infos: list[ModelInfo]) -> dict[str, str]:
-    """What makes PublicTest kinder, and its labels less certain, than its figures tell."""
+    """Why PublicTest is easier, and its labels less certain, than its figures say."""
     facts = _results(folder / "near_twins.json", infos)
     widest = facts["rows"][-1]
     others = " and ".join(f"{100 * f['others']:.1f} % ({_HEADS[name]})" for name, f in widest["heads"].items())

@@ -109,10 +109,11 @@ def quantized(run: Path, images: NDArray[np.uint8], verify: bool = False) -> byt
 def narrow(calibrated: bytes, limit: float) -> bytes:
     """A calibrated model with no range of ReLU6 beyond limit, and none of a residual branch beyond +-limit.
 
-    int8 cuts by itself, at no cost, and narrower ranges have finer steps: one step is what runtimes differ by. Branches
-    reach +-16, and at 6 runtimes give another top label in 15 images of PublicTest instead of 26. ReLU6(x + y) with x
-    in [0, 6] is the same for y and for y cut to +-6. Where a block changes the width, both branches are cut and a few
-    sums do change (accuracy of `emotion` moved by less than 0.1 points). A smaller limit than 6 is trained with.
+    int8 cuts at its range anyway, at no cost, and a narrower range has finer steps. Runtimes differ by one step, so
+    finer steps make them differ less. Branches reach +-16; with a limit of 6, the runtimes give another top label in 15
+    images of PublicTest instead of 26. ReLU6(x + y) with x in [0, 6] is the same for y and for y cut to +-6. Where a
+    block changes the width, both branches are cut, and a few sums do change (accuracy of `emotion` moved by less than
+    0.1 points). A model with a limit below 6 is trained with it.
     """
     from tensorflow.lite.python.schema_py_generated import ActivationFunctionType, BuiltinOptions
     from tensorflow.lite.tools import flatbuffer_utils
@@ -154,7 +155,7 @@ def as_inputs(images: NDArray[np.uint8]) -> Iterator[list[NDArray[np.float32]]]:
 
 
 def output_numbers(content: bytes) -> dict[str, int]:
-    """Which output tensor is which head's: the converter orders them as it likes, the file's signature knows."""
+    """Which output tensor belongs to which head: the converter chooses the order, and the file's signature has it."""
     _, interpreter = open_interpreter(content)
     by_tensor = {output["index"]: number for number, output in enumerate(interpreter.get_output_details())}
     named = interpreter.get_signature_runner().get_output_details()

@@ -26,7 +26,7 @@ def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None
     """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's.
 
     ``faces`` are of one split. Half of PublicTest fitted the shipped calibration, so its calibration error is that of
-    the other half; what the method is worth on both (cross-fitted, as in the model card) stands beside it.
+    the other half; next to it is that of the method on both halves (cross-fitted, as in the model card).
     """
     classifier = Classifier(load_model(path), runtime)
     answers = published(classifier, faces.images)
@@ -97,7 +97,7 @@ def compare_top_labels(first: Path, second: Path, show: Print) -> None:
 
 
 def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64], parts: Halves | None) -> dict[str, float]:
-    """Of published logits; ``parts`` are PublicTest's halves, None where calibration saw none of the rows."""
+    """Figures of published logits; ``parts`` are PublicTest's halves, None if the calibration saw none of the rows."""
     posteriors = softmax(logits)
     if parts is None:
         return figures(posteriors, labels, unseen=np.flatnonzero(labels >= 0))

@@ -33,11 +33,11 @@ log = logging.getLogger(__name__)
 RUNTIMES: tuple[RuntimeChoice, ...] = ("litert", "tflite")
 SELF_TEST_EMOTIONS = ("happy", "surprise", "angry")
 SELF_TEST_TOLERANCE = 4
-"""Steps: ARM and x86-64 differ by one or two, and a runtime's next release may round otherwise."""
+"""Steps of 256. ARM and x86-64 differ by one or two, and the next release of a runtime may round differently."""
 
 
 def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
-    """Write ``to`` (.tflite) and the .json beside it.
+    """Write ``to`` (.tflite) and the .json next to it.
 
     The calibration is fitted on the calibration half of PublicTest; figures are of all of PublicTest, through the
     code that the device runs. Raises InputError where ``convert`` has not been run, MissingPackageError where a
@@ -65,12 +65,12 @@ def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
 
 
 def measured_with() -> dict[str, str]:
-    """What the figures belong to: runtimes round differently, and so, rarely, do processors."""
+    """What the figures were measured with: runtimes round differently, and sometimes processors do."""
     return {"runtime": f"ai-edge-litert {metadata.version('ai-edge-litert')}", "machine": describe_machine()}
 
 
 def self_test(model: Model, training: Faces) -> SelfTest:
-    """What both runtimes answer to the mean faces of a few emotions: no person's picture, but like one."""
+    """Answers of both runtimes to the mean faces of a few emotions. They look like faces, and are nobody's picture."""
     means = [training.images[training.labels == EMOTIONS.index(e)].mean(axis=0) for e in SELF_TEST_EMOTIONS]
     # Averaging takes the contrast out; spread it again over all grey levels.
     crops = np.stack([np.interp(m, (m.min(), m.max()), (0, 255)).round().astype(np.uint8) for m in means])[..., None]

@@ -35,7 +35,7 @@ def figures(posteriors: Scores, labels: Labels, unseen: NDArray[np.int64]) -> di
 def cross_fitted_error(logits: Logits, labels: Labels, parts: Halves) -> float:
     """Calibration error of all labelled rows, each half's by a scaling fitted on the other: what the method is worth.
 
-    A calibration that is there already (another temperature and bias) makes no difference to it.
+    It does not depend on a calibration that the logits already have.
     """
     parts = labelled(parts, labels)
     rows = np.concatenate(parts)

@@ -1,7 +1,7 @@
 """What int8 would round needlessly, folded into the convolutions before the conversion.
 
-Runtimes and processors do not round everything alike. What is left is convolutions, additions and one exact
-subtraction, which ai-edge-litert computes alike on x86-64 and ARM, down to a rare step of 256.
+Runtimes and processors do not round everything the same way. After folding there are only convolutions, additions and
+one exact subtraction. ai-edge-litert computes these equally on x86-64 and ARM, except for a rare step of 1/256.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from keras import layers
 def fold_scaling(model: keras.Model) -> keras.Model:
     """The same network with whole grey levels going into its first convolution: "minus 128" is exact in int8.
 
-    conv(s x + o) with zeros around it is conv'(x - g) with kernel s k, up to the constant (s g + o) sum(k), which goes
-    into the batch norm behind. g is -o / s, rounded to a whole grey level, so along the border answers move by at most
-    half a grey level's worth.
+    conv(s x + o) with zero padding is conv'(x - g) with kernel s k, plus the constant (s g + o) sum(k). The constant
+    goes into the batch norm that follows. g is -o / s, rounded to a whole grey level. So along the border the answers
+    change by what half a grey level makes, at most.
     """
     config = model.get_config()
     scaling = next(layer["config"] for layer in config["layers"] if layer["class_name"] == "Rescaling")
@@ -37,11 +37,10 @@ def fold_scaling(model: keras.Model) -> keras.Model:
 
 
 def fold_pooling(model: keras.Model) -> keras.Model:
-    """The same network with every head one convolution over the whole last map, in place of pooling and a dense layer.
+    """The same network; each head is one convolution over the whole last map, instead of pooling and a dense layer.
 
     mean(x) W + b = conv(x) with the kernel W / side^2 at each of the side^2 places. The sums stay exact up to the
-    logits; as an operation of its own the mean would be rounded, by litert on ARM in 8 % of the bytes otherwise than
-    on x86-64.
+    logits. A separate mean would be rounded, and litert on ARM rounds 8 % of its bytes differently from x86-64.
     """
     last = next(layer for layer in model.layers if isinstance(layer, layers.GlobalAveragePooling2D)).input
     side = last.shape[1]

@@ -1,4 +1,4 @@
-"""``layers``: which layers of the int8 model stray furthest from the float model, on images of Training."""
+"""``layers``: which layers of the int8 model differ most from the float model, on images of Training."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _STEP_ERROR = 1 / np.sqrt(12)
 
 
 def layer_errors(run: Path, training: Faces, show: Callable[[str], None]) -> None:
-    """Show every layer's root mean square error against its float twin, in steps of its own scale, worst first.
+    """Show each layer's root mean square error against the float layer, in steps of its own scale, worst first.
 
     Each layer is fed what the quantized layers before it give (TensorFlow's QuantizationDebugger); 0.29 is rounding
-    and nothing else. Ranges that ``convert`` narrows show what is cut as well, of which little reaches an answer.
+    alone. Where ``convert`` narrows a range, the error includes what is cut; little of that reaches an answer.
     Raises InputError where the run has no model.
     """
     import tensorflow as tf

@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def comments() -> dict[tuple[str, ...], str]:
-    """What the reference file says above each key; keys without words of their own share those of the key before."""
+    """What the reference file says above each key; keys without a comment share that of the key before."""
     known = set(_paths((), Config().model_dump()))
     found: dict[tuple[str, ...], str] = {}
     path: tuple[str, ...] = ()

@@ -67,7 +67,7 @@ def build(folder: Path) -> dict[str, bytes]:
     """The packages by name, built from a copy of the tracked files, as old as the last commit."""
     sources = folder / "sources"
     sources.mkdir(parents=True)
-    # A copy: setuptools leaves build folders beside the sources, and would put old ones into the wheel.
+    # A copy: setuptools leaves build folders next to the sources, and would put old ones into the wheel.
     names = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,

@@ -38,12 +38,12 @@ CAMERA='' DETECTOR='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN=''
 
 say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
-# Says each step and does it, unless this is a dry run.
+# Prints each step and does it, unless this is a dry run.
 run() {
     say "+ $*"
     [[ -n $DRY_RUN ]] || "$@"
 }
-# As run, writing standard input to a file.
+# Like run; writes standard input to a file.
 write() {
     say "+ write $1"
     if [[ -n $DRY_RUN ]]; then cat >/dev/null; else cat >"$1"; fi
@@ -100,15 +100,15 @@ check_machine() {
     ((free_mb > NEEDED_MB)) || fail "only $free_mb MB free for /opt, $NEEDED_MB needed: make room and run this again"
 }
 
-# Ubuntu, and JetPack with it, has Chromium as a snap only, which is not /usr/bin/chromium and wants a home under /home.
+# Ubuntu and JetPack have Chromium only as a snap. It is not /usr/bin/chromium, and it needs a home under /home.
 check_kiosk() {
     is_installed chromium || ! grep -qsx 'ID="\?ubuntu"\?' /etc/os-release ||
-        fail '--kiosk: Ubuntu and JetPack have no Chromium that the unit could start, only a snap; set kiosk.enabled and open the page on another machine'
+        fail '--kiosk: Chromium is only a snap on Ubuntu and JetPack, and the unit cannot start it; set kiosk.enabled and open the page on another machine'
 }
 
 is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
-# Debian packages that the chosen camera and page need, where they are missing.
+# Installs the Debian packages that the chosen camera and page need.
 install_debian_packages() {
     local packages=() missing=() package
     "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
@@ -127,7 +127,7 @@ install_debian_packages() {
         fail "apt-get could not install ${missing[*]}; try: apt-get update"
 }
 
-# All that a release is made of: the system's Python and numpy, this project, and which wheels it may take.
+# Prints what a release is made of: the system's Python and numpy, this project, and the wheels it may use.
 ingredients() {
     "$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
     system_numpy
@@ -151,13 +151,13 @@ release_name() {
     printf '%s-%s\n' "$version" "${digest:0:8}"
 }
 
-# Where apt's picamera2 is used, apt's numpy must win, for it is compiled against that: pip is held to that very version.
+# apt's picamera2 is compiled against apt's numpy, so pip must install exactly that version.
 system_numpy() {
     is_installed python3-picamera2 || return 0
     "$PYTHON" -c 'import numpy; print("numpy==" + numpy.__version__)'
 }
 
-# A copy to build from: pip leaves build folders beside the sources, and old ones there would end up in the program.
+# Build from a copy: pip leaves build folders next to the sources, and old ones would get into the program.
 stage_sources() {
     STAGED=$(mktemp -d)
     trap 'rm -rf "$STAGED"' EXIT
@@ -193,7 +193,7 @@ create_account_and_folders() {
     if [[ -n $KIOSK_WANTED ]] && ! getent passwd "$KIOSK_ACCOUNT" >/dev/null; then
         run useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$KIOSK_ACCOUNT"
     fi
-    # The group only: a camera's address in the file may hold a password.
+    # Only for the group: a camera's address in the file may have a password.
     run install -d -m 0750 -g "$ACCOUNT" "$CONFIG"
     run install -d -m 0750 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"
     if [[ -e $CONFIG/agent.yaml ]]; then
@@ -217,7 +217,7 @@ install_detector() {
     say '! turned, small or badly lit. Later: sudo edge-agent fetch-detector --to '"$STATE"', or run this with --detector FILE'
 }
 
-# Unit and drop-ins as the release has them; drop-ins chosen earlier are kept and renewed.
+# Installs the release's unit and drop-ins; drop-ins chosen earlier are kept and updated.
 install_units() {
     local units=$1/systemd name
     run install -m 0644 "$units/$SERVICE" "$UNITS/$SERVICE"
@@ -271,8 +271,8 @@ start_service() {
     run touch "$release/.good"
 }
 
-# A release that was started by a boot became good unseen. What `current` says proves nothing: an installer that was cut
-# off left it pointing to a release that never ran. The libraries in the service's memory do.
+# A release that a boot started became ready without the installer. `current` does not prove that: an interrupted
+# installer leaves it pointing to a release that never ran. The libraries in the service's memory do prove it.
 mark_running() {
     [[ -d /run/systemd/system ]] && systemctl is-active -q "$SERVICE" || return 0
     local running
@@ -280,7 +280,7 @@ mark_running() {
     [[ -z $running ]] || run touch "${running%/lib/}/.good"
 }
 
-# What to go back to should this release not become ready: the release in use, else the one that was ready last.
+# The release to go back to if this one does not become ready: the one in use, or else the last that was ready.
 fallback_of() {
     local release=$1 current mark newest=''
     current=$(readlink "$PREFIX/current" || true)
@@ -320,10 +320,10 @@ activate() {
 
 roll_back() {
     local release=$1 previous=$2
-    say "! $(basename "$release") did not become ready (it gets $READY_S s). Its last words:"
+    say "! $(basename "$release") did not become ready within $READY_S s. Its last log lines:"
     journalctl -u "$SERVICE" -n 15 --no-pager -o cat || true
     if [[ -z $previous ]]; then
-        fail "there is no other version to go back to; mend what the lines above say (often $CONFIG/agent.yaml), then run this again"
+        fail "there is no other version to go back to; fix what the lines above say (often $CONFIG/agent.yaml), then run this again"
     fi
     say "! Going back to $(basename "$previous")"
     switch_to "$previous"
@@ -352,18 +352,18 @@ install_all() {
     build_release "$release"
     create_account_and_folders
     run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
-        fail "the configuration does not fit this version (see above); nothing was switched: mend $CONFIG/agent.yaml and run this again"
+        fail "the configuration does not fit this version (see above); nothing was switched: fix $CONFIG/agent.yaml and run this again"
     install_detector "$release"
     activate "$release" "$previous"
     [[ -z $previous ]] || prune "$previous"
     say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"
 }
 
-# Windows may have a partition of their own (docs/device.md), whose mount point stays: it cannot be removed while mounted.
+# Windows may have a separate partition (docs/device.md). Its mount point stays: it cannot be removed while mounted.
 remove_state() {
     if mountpoint -q "$STATE"; then
         run find "$STATE" -mindepth 1 -not -path "$STATE/lost+found*" -delete
-        say "! $STATE is a partition of its own: it was emptied. To give it up: umount it and take its line out of /etc/fstab"
+        say "! $STATE is a separate partition: it was emptied. To remove it: umount it and delete its line in /etc/fstab"
     else
         run rm -rf "$STATE"
     fi
@@ -391,7 +391,7 @@ uninstall() {
     local account
     for account in "$ACCOUNT" "$KIOSK_ACCOUNT"; do
         getent passwd "$account" >/dev/null || continue
-        # The kiosk is a login session, whose systemd outlives it a while; userdel refuses a user who is logged in.
+        # The kiosk is a login session. Its systemd stays for a while, and userdel refuses a user who is logged in.
         [[ ! -d /run/systemd/system ]] || run systemctl stop "user-$(id -u "$account").slice"
         run userdel "$account"
     done
