@@ -3,7 +3,7 @@
 ::
 
     CountenanceError            1   (never raised itself)
-    ├── InputError              3   a picture, film or file that was handed in cannot be read, or a copy not be written
+    ├── InputError              3   a given picture, film or file cannot be read, or a copy cannot be written
     ├── CameraError             4   absent, busy or gone
     │   └── CameraStalledError  4   open, but silent for too long
     ├── DetectorError           5   detector file missing, wrong or unreadable
@@ -11,10 +11,12 @@
     ├── MissingPackageError     7   an optional package is not installed (also an ImportError)
     ├── BrokerError             8   broker unreachable, or it refused us
     ├── StoreError              9   the window store cannot be read or written
+    ├── ListenError            10   the page or the metrics cannot listen on their address
     └── ConfigError            78   the configuration is wrong (also a ValueError; 78 is sysexits' EX_CONFIG)
 
-Besides these: 0 is success (of what runs until it is stopped, a stop too), 1 that ``doctor`` found something, 2 a wrong
-command line, 70 a defect of ours, 130 Ctrl-C before any other command was done. docs/device.md has the table for users.
+Other codes: 0 is success; for commands that run until they are stopped, so is a stop. 1 means that ``doctor`` found a
+fault, 2 a wrong command line, 70 a defect of this program, and 130 Ctrl-C before another command was done.
+docs/exit-codes.md has the table for users.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ class CountenanceError(Exception):
 
 
 class InputError(CountenanceError):
-    """A picture, film or file that was handed in cannot be read, or its annotated copy not be written."""
+    """A given picture, film or file cannot be read, or its annotated copy cannot be written."""
 
     exit_code = 3
 
@@ -73,7 +75,7 @@ class StoreError(CountenanceError):
 
 
 class ListenError(CountenanceError):
-    """An address for the page or the metrics cannot be listened on, now; that may pass, so it is no ConfigError."""
+    """The page or the metrics cannot listen on their address. That may change, so it is not a ConfigError."""
 
     exit_code = 10
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,9 @@ defaults. `configs/` has a ready-made file for each kind of camera.
 
 def page() -> str:
     """The whole page as Markdown."""
-    return "\n".join([TOP, *_section((), Config.model_json_schema(), Config.model_json_schema(), comments())])
+    schema = Config.model_json_schema()
+    text = "\n".join([TOP, *_section((), schema, schema, comments())])
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
 def comments() -> dict[tuple[str, ...], str]:
@@ -104,16 +105,10 @@ def allowed(prop: dict[str, Any]) -> str:
     return " ".join([word, *limits])
 
 
-def main() -> int:
-    """Write the page, or with ``--check`` return 1 if it is out of date."""
-    text = re.sub(r"\n{3,}", "\n\n", page()).rstrip() + "\n"
-    if "--check" in sys.argv[1:]:
-        current = PAGE.read_text(encoding="utf-8") == text
-        print("up to date" if current else f"{PAGE.name} is out of date: python -m scripts.configuration_page")
-        return 0 if current else 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

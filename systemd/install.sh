@@ -352,7 +352,7 @@ install_all() {
     build_release "$release"
     create_account_and_folders
     run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
-        fail "the configuration does not fit this version (see above); nothing was switched: fix $CONFIG/agent.yaml and run this again"
+        fail "the configuration does not fit this version (see above); nothing was changed: fix $CONFIG/agent.yaml and run this again"
     install_detector "$release"
     activate "$release" "$previous"
     [[ -z $previous ]] || prune "$previous"

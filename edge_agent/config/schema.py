@@ -203,7 +203,7 @@ class KioskConfig(_Section):
 
 
 class MetricsConfig(_Section):
-    """A Prometheus end point of its own, for devices without the kiosk."""
+    """A separate Prometheus end point, for devices without the kiosk."""
 
     enabled: bool = False
     host: Host = "127.0.0.1"
@@ -211,7 +211,7 @@ class MetricsConfig(_Section):
 
 
 class LogConfig(_Section):
-    """What is told to the journal."""
+    """What is written to the log."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "text", "journal"] = "auto"

@@ -202,7 +202,7 @@ def test_a_dry_run_of_uninstalling_keeps_the_data_unless_purged() -> None:
 
 
 def test_purging_empties_a_partition_and_goes_on(tmp_path: Path) -> None:
-    """For real, with every path moved to a folder of this test and in a mount name space of its own."""
+    """For real, with every path moved to a folder of this test and in a separate mount name space."""
     if os.geteuid() != 0:
         pytest.skip("mounting a partition needs root")
     text = INSTALL.read_text()
@@ -230,7 +230,7 @@ def test_purging_empties_a_partition_and_goes_on(tmp_path: Path) -> None:
     """
     done = subprocess.run(["unshare", "-m", "sh", "-c", steps], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "take its line out of /etc/fstab" in done.stdout
+    assert "delete its line in /etc/fstab" in done.stdout
     assert "Done: nothing" in done.stdout
     assert re.findall("^left: .*", done.stdout, re.MULTILINE) == ["left: lost+found"]
 
