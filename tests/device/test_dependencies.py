@@ -53,12 +53,12 @@ def resolve(environment: Path, extra: str, machine: str) -> subprocess.Completed
         "--target=x",
         *platforms,
     ]
-    requirements = requirements_of(environment, extra)
+    requirements = requirements_of(environment, extra, machine)
     return subprocess.run([*command, *requirements], capture_output=True, text=True)
 
 
-def requirements_of(environment: Path, extra: str) -> list[str]:
-    """The project's own requirement list with this extra, markers evaluated where they will run."""
+def requirements_of(environment: Path, extra: str, machine: str) -> list[str]:
+    """The project's own requirement list with this extra, markers evaluated for the Python here and that machine."""
     code = (
         "import sys\n"
         "from pip._vendor.packaging.requirements import Requirement\n"
@@ -72,11 +72,11 @@ def requirements_of(environment: Path, extra: str) -> list[str]:
         "        wanted += [] if own.name == 'countenance' else [line]\n"
         "for line in wanted:\n"
         "    requirement = Requirement(line)\n"
-        "    if requirement.marker is None or requirement.marker.evaluate():\n"
+        "    if requirement.marker is None or requirement.marker.evaluate({'platform_machine': sys.argv[2]}):\n"
         "        requirement.marker = None\n"
         "        print(requirement)\n"
     )
-    command = [environment / "bin" / "python", "-c", code, extra.strip("[]")]
+    command = [environment / "bin" / "python", "-c", code, extra.strip("[]"), machine]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
 
 

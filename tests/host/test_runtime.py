@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from packaging.requirements import Requirement
 
 from edge_agent.errors import MissingPackageError, ModelError
 from edge_agent.host import runtime
@@ -85,3 +88,16 @@ def test_a_damaged_model_is_refused_in_one_line(choice: RuntimeChoice) -> None:
     with pytest.raises(ModelError) as caught:
         open_interpreter(b"\x1c\x00\x00\x00TFL3" + bytes(100), choice)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_an_installation_brings_one_runtime_and_on_x86_64_the_fast_one(version, machine):
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    lines = re.findall(
+        r'^    "((?:tflite-runtime|ai-edge-litert)[^"]*)",$', text.partition("[project.optional")[0], re.M
+    )
+    here = {"python_version": version, "platform_machine": machine, "sys_platform": "linux"}
+    wanted = [asked.name for asked in map(Requirement, lines) if asked.marker is None or asked.marker.evaluate(here)]
+    old = machine == "aarch64" and version in ("3.10", "3.11")
+    assert wanted == ["tflite-runtime" if old else "ai-edge-litert"]
