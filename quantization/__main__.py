@@ -32,7 +32,7 @@ def _layers(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from quantization.export import export
 
-    export(options.run, options.to, _faces(options), options.default_head)
+    export(options.run, options.to, _faces(options), options.default_head, options.weights)
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -77,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path)
     export.add_argument("--to", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
     export.add_argument("--default-head", choices=HEADS, default="ferplus", help="what a device publishes")
+
+    weights = Path(__file__).parent.parent / "training" / "weights"
+    export.add_argument(
+        "--weights", type=Path, default=weights, help="folder of the float weights (default: %(default)s)"
+    )
 
     evaluate = _command(
         commands, "evaluate", _evaluate, "accuracy, macro-F1 and calibration error, as the device computes"

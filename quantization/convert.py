@@ -16,7 +16,7 @@ from edge_agent.errors import InputError
 from edge_agent.host.runtime import open_interpreter
 from training.data import SPLIT_SEED, Faces
 from training.files import write_atomically
-from training.recipe import load_recipe
+from training.recipe import Network, load_recipe
 
 if TYPE_CHECKING:
     import keras
@@ -25,21 +25,27 @@ log = logging.getLogger(__name__)
 
 PER_CLASS = 80
 """Images of each emotion in the representative set: 560 in all; more changed nothing."""
-INT8, FLOAT, FACTS = "int8.tflite", "float.tflite", "convert.json"
+INT8, FLOAT, FACTS, WEIGHTS = "int8.tflite", "float.tflite", "convert.json", "weights.npz"
 
 
 def convert(run: Path, training: Faces) -> Path:
-    """Write ``int8.tflite``, ``float.tflite`` and ``convert.json`` into the run folder; returns the int8 file.
+    """Write ``int8.tflite``, ``float.tflite``, ``weights.npz`` and ``convert.json`` into the run folder.
+
+    Returns the int8 file.
 
     Raises InputError where the run has no model yet.
     """
     import tensorflow as tf
 
+    from training.released import write_weights
+
+    model, network = trained(run)
     with TemporaryDirectory() as saved:
-        export_saved(trained(run), saved)
+        export_saved(model, saved)
         write_atomically(run / FLOAT, _converter(saved).convert())
     chosen = representative(training)
-    content = quantized(run, training.images[chosen])
+    content = quantized(model, network, training.images[chosen])
+    write_weights(run / WEIGHTS, model, network)
     write_atomically(run / INT8, content)
     facts = {
         "outputs": output_numbers(content),
@@ -52,14 +58,18 @@ def convert(run: Path, training: Faces) -> Path:
     return run / INT8
 
 
-def trained(run: Path) -> keras.Model:
-    """The run's float model; raises InputError where there is none yet."""
+def trained(run: Path) -> tuple[keras.Model, Network]:
+    """The run's float model, its weights rounded to float16, and its network; InputError where there is none yet."""
     path = run / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model; run: python -m training fit")
     import keras
 
-    return keras.saving.load_model(path, compile=False)
+    from training.released import round_weights
+
+    model = keras.saving.load_model(path, compile=False)
+    round_weights(model)
+    return model, load_recipe(run / "config.yaml").network
 
 
 def export_saved(model: keras.Model, folder: str) -> None:
@@ -73,20 +83,18 @@ def export_saved(model: keras.Model, folder: str) -> None:
     folded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
 
 
-def quantized(run: Path, images: NDArray[np.uint8], verify: bool = False) -> bytes:
-    """The run's full-int8 file, ranges set by the images (n, side, side).
+def quantized(model: keras.Model, network: Network, images: NDArray[np.uint8], *, verify: bool = False) -> bytes:
+    """The model's full-int8 file, ranges set by the images (n, side, side).
 
-    With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger. Raises InputError
-    where the run has no model yet.
+    With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger.
     """
     import tensorflow as tf
     from tensorflow.lite.python.convert import mlir_quantize
 
     from training.model import RELU6, build
 
-    network = load_recipe(run / "config.yaml").network
     unlimited = build(network.model_copy(update={"limit": None}))
-    unlimited.set_weights(trained(run).get_weights())
+    unlimited.set_weights(model.get_weights())
     with TemporaryDirectory() as saved:
         export_saved(unlimited, saved)
         converter = _converter(saved)

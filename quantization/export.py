@@ -21,7 +21,7 @@ from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, fit
-from quantization.convert import FACTS, INT8
+from quantization.convert import FACTS, INT8, WEIGHTS
 from quantization.figures import Halves, cross_fitted_error, figures, labelled
 from training.data import EMOTIONS, HEADS, PUBLIC, SIDE, TRAINING, Faces, halves
 from training.files import write_atomically
@@ -36,8 +36,8 @@ SELF_TEST_TOLERANCE = 4
 """Steps of 256. ARM and x86-64 differ by one or two, and the next release of a runtime may round differently."""
 
 
-def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
-    """Write ``to`` (.tflite) and the .json next to it.
+def export(run: Path, to: Path, faces: Faces, default_head: str, weights: Path | None = None) -> ModelInfo:
+    """Write ``to`` (.tflite) and the .json next to it; the float weights go into the folder ``weights``.
 
     The calibration is fitted on the calibration half of PublicTest; figures are of all of PublicTest, through the
     code that the device runs. Raises InputError where ``convert`` has not been run, MissingPackageError where a
@@ -61,6 +61,9 @@ def export(run: Path, to: Path, faces: Faces, default_head: str) -> ModelInfo:
     to.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to, model.content)
     write_atomically(to.with_suffix(".json"), _readable(info).encode())
+    if weights is not None:
+        weights.mkdir(parents=True, exist_ok=True)
+        write_atomically(weights / f"{to.stem}.npz", _read(run / WEIGHTS))
     return info
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from quantization.convert import as_inputs, quantized, representative
+from quantization.convert import as_inputs, quantized, representative, trained
 from training.data import Faces
 
 _IMAGES = 100
@@ -28,7 +28,7 @@ def layer_errors(run: Path, training: Faces, show: Callable[[str], None]) -> Non
 
     images = training.images[representative(training)]
     debugger = tf.lite.experimental.QuantizationDebugger(
-        quant_debug_model_content=quantized(run, images, verify=True),
+        quant_debug_model_content=quantized(*trained(run), images, verify=True),
         debug_dataset=lambda: as_inputs(images[:: len(images) // _IMAGES]),
     )
     debugger.run()

@@ -1,4 +1,4 @@
-"""``python -m training``: fit a model, evaluate it, report on it."""
+"""``python -m training``: look at the data, fit a model, evaluate it, report on it."""
 
 from __future__ import annotations
 
@@ -40,6 +40,13 @@ def _report(options: argparse.Namespace) -> None:
     print(report(options.run, source, options.split))
 
 
+def _data(options: argparse.Namespace) -> None:
+    source = source_of(options)
+    from training.survey import survey
+
+    print(survey(source, options.to))
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -64,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")
     add_data(fit)
+    data = commands.add_parser("data", help="write an HTML page of what is in the data: counts, duplicates, examples")
+    data.set_defaults(command=_data)
+    data.add_argument("--to", type=Path, default=Path("runs") / "data", help="the page's folder (default: %(default)s)")
+    add_data(data)
     for name, command, summary in (
         ("evaluate", _evaluate, "accuracy, macro-F1 and calibration error of a run's float model"),
         ("report", _report, "write an HTML page with curves, confusion matrices and mistakes into a run folder"),

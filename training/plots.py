@@ -6,26 +6,28 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from training.data import EMOTIONS
 from training.evaluate import Judgement
 from training.metrics import reliability
 
 HEAD_COLOURS = {"fer2013": "#0072b2", "ferplus": "#d55e00"}  # apart for colour-blind eyes too (Okabe and Ito)
+HEAD_NAMES = {"fer2013": "FER-2013's label", "ferplus": "FER+'s majority"}
 _MISTAKES = (3, 8)
 
 
-def learning_curves(history: list[dict[str, Any]]) -> Figure:
-    """Training loss, and accuracy of both heads on the selection half."""
+def learning_curves(history: list[dict[str, Any]], mixup: bool) -> Figure:
+    """Training loss, and accuracy of both heads on the selection half; with mixup the loss is of blended faces."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     loss, right = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     loss.plot(epochs, [row["loss"] for row in history], color="black")
-    loss.set(title="Training loss (with mixup)", xlabel="epoch")
+    loss.set(title="Training loss, with mixup" if mixup else "Training loss", xlabel="epoch")
     for head, colour in HEAD_COLOURS.items():
         rows = [row for row in history if f"selection_{head}_accuracy" in row]
         values = [100 * row[f"selection_{head}_accuracy"] for row in rows]
-        right.plot([row["epoch"] for row in rows], values, color=colour, label=head)
+        right.plot([row["epoch"] for row in rows], values, color=colour, label=HEAD_NAMES[head])
     right.set(title="Averaged weights, selection half: accuracy, %", xlabel="epoch")
     right.legend()
     right.grid(alpha=0.3)
@@ -34,14 +36,31 @@ def learning_curves(history: list[dict[str, Any]]) -> Figure:
 
 def confusion_matrix(judgement: Judgement) -> Figure:
     """Shares of each true label in percent."""
-    counts = judgement.confusion()
+    return _matrix(judgement.confusion(), "label", "answer", f"{HEAD_NAMES[judgement.head]}: % of each label")
+
+
+def label_matrix(counts: NDArray[np.int64]) -> Figure:
+    """Shares of each FER-2013 label in percent, by FER+'s majority."""
+    return _matrix(counts, "FER-2013's label", "FER+'s majority", "% of each label")
+
+
+def share_of_voters(shares: NDArray[np.float32]) -> Figure:
+    """How many images have so large a share of votes for the most chosen emotion."""
+    figure = Figure(figsize=(5.4, 4.8), layout="constrained")
+    axes = figure.subplots()
+    axes.hist(100 * shares, bins=list(range(5, 106, 10)), color="#0072b2")
+    axes.set(xlabel="votes for the most chosen emotion, %", ylabel="images")
+    return figure
+
+
+def _matrix(counts: NDArray[np.int64], rows: str, columns: str, title: str) -> Figure:
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(5.4, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     axes.set_xticks(range(len(EMOTIONS)), EMOTIONS, rotation=45)
     axes.set_yticks(range(len(EMOTIONS)), EMOTIONS)
-    axes.set(xlabel="answer", ylabel="label", title=f"{judgement.head}: % of each label")
+    axes.set(xlabel=columns, ylabel=rows, title=title)
     for (row, column), share in np.ndenumerate(shares):
         axes.text(column, row, f"{share:.0f}", ha="center", va="center", color="white" if share > 55 else "black")
     return figure
@@ -55,7 +74,7 @@ def reliability_diagram(judgements: list[Judgement]) -> Figure:
     for judgement in judgements:
         shares, right, sure = np.array(reliability(judgement.labels, judgement.probabilities)).T
         colour = HEAD_COLOURS[judgement.head]
-        axes.plot(sure, right, color=colour, label=judgement.head)
+        axes.plot(sure, right, color=colour, label=HEAD_NAMES[judgement.head])
         axes.scatter(sure, right, s=600 * shares, color=colour, alpha=0.5)
     axes.set(
         xlabel="confidence", ylabel="share right", title="Reliability before calibration", xlim=(0, 1), ylim=(0, 1)
@@ -76,7 +95,7 @@ def confident_mistakes(judgement: Judgement) -> Figure:
     for axes, i in zip(grid.flat, worst, strict=False):
         axes.imshow(judgement.faces.images[i], cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"{EMOTIONS[top[i]]} {100 * sure[i]:.0f} %\nlabel {EMOTIONS[judgement.labels[i]]}", fontsize=7)
-    figure.suptitle(f"{judgement.head}: surest mistakes", fontsize=10)
+    figure.suptitle(f"{HEAD_NAMES[judgement.head]}: surest mistakes", fontsize=10)
     return figure
 
 
@@ -93,7 +112,7 @@ def accuracy_by_agreement(judgements: list[Judgement]) -> Figure | None:
         right = (judgement.probabilities.argmax(1) == judgement.labels)[voted]
         heights = [100 * right[group == g].mean() if (group == g).any() else 0 for g in range(len(edges))]
         places = np.arange(len(edges)) + 0.4 * offset
-        axes.bar(places, heights, width=0.38, color=HEAD_COLOURS[judgement.head], label=judgement.head)
+        axes.bar(places, heights, width=0.38, color=HEAD_COLOURS[judgement.head], label=HEAD_NAMES[judgement.head])
     axes.set_xticks(np.arange(len(edges)) + 0.2, ["< 40 %", "40-60 %", "60-80 %", "80-99 %", "all"])
     axes.set(xlabel="voters who chose the most chosen emotion", ylabel="accuracy, %")
     axes.legend()

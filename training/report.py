@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
+import yaml
 
 from edge_agent.errors import InputError
 from training import plots
 from training.data import EMOTIONS, Source
 from training.evaluate import Judgement, judge
-from training.files import write_atomically
 from training.metrics import per_class
-
-_STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .2rem .8rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; } tr:nth-child(even) { background: #f3f3f3; }
-img { max-width: 100%; } pre { background: #f3f3f3; padding: 1rem; overflow-x: auto; }
-"""
+from training.pages import Picture, Section, preformatted, table, write_page
+from training.plots import HEAD_NAMES
 
 
 def report(run: Path, source: Source, split: str) -> Path:
@@ -35,21 +25,15 @@ def report(run: Path, source: Source, split: str) -> Path:
     """
     history, facts, recipe = (_read(run / name) for name in ("history.json", "run.json", "config.yaml"))
     judgements = judge(run, source, split)
-    folder = run / "report"
-    folder.mkdir(exist_ok=True)
-    parts = [f"<h1>{html.escape(run.name)}</h1>", f"<p>Float model on {split}.</p>", _figures(judgements)]
-    for name, figure in _pictures(judgements, json.loads(history)).items():
-        png = _png(figure)
-        write_atomically(folder / f"{name}.png", png)
-        parts.append(f'<img alt="{name}" src="data:image/png;base64,{base64.b64encode(png).decode()}">')
-    parts += [_per_class(judgement) for judgement in judgements]
-    parts.append(f"<h2>The run</h2><pre>{html.escape(facts)}</pre><pre>{html.escape(recipe)}</pre>")
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        f"<title>{html.escape(run.name)}</title><style>{_STYLE}</style>{''.join(parts)}</html>"
-    )
-    write_atomically(folder / "index.html", page.encode())
-    return folder / "index.html"
+    sections = [
+        Section("Figures", _figures(judgements)),
+        _learning(json.loads(history), yaml.safe_load(recipe)),
+        *(_head(judgement) for judgement in judgements),
+        _certainty(judgements),
+        Section("The run", preformatted(facts)),
+        Section("The recipe", preformatted(recipe)),
+    ]
+    return write_page(run / "report", run.name, f"The float model, asked about {split}.", sections)
 
 
 def _read(path: Path) -> str:
@@ -59,43 +43,42 @@ def _read(path: Path) -> str:
         raise InputError(f"{path}: {error.strerror}; a run's folder must be as `fit` left it") from error
 
 
-def _pictures(judgements: list[Judgement], history: list[dict[str, Any]]) -> dict[str, Figure]:
-    pictures = {"learning_curves": plots.learning_curves(history)}
-    for judgement in judgements:
-        pictures[f"confusion_{judgement.head}"] = plots.confusion_matrix(judgement)
-    pictures["reliability"] = plots.reliability_diagram(judgements)
-    if (by_agreement := plots.accuracy_by_agreement(judgements)) is not None:
-        pictures["accuracy_by_agreement"] = by_agreement
-    for judgement in judgements:
-        pictures[f"mistakes_{judgement.head}"] = plots.confident_mistakes(judgement)
-    return pictures
-
-
 def _figures(judgements: list[Judgement]) -> str:
-    rows = [(judgement.head, *judgement.figures().values(), len(judgement.labels)) for judgement in judgements]
-    return _table(("head", "accuracy", "macro-F1", "calibration error (before calibration)", "images"), rows)
+    rows = [(HEAD_NAMES[j.head], *j.figures().values(), len(j.labels)) for j in judgements]
+    return table(("against", "accuracy", "macro-F1", "calibration error, not calibrated yet", "images"), rows)
 
 
-def _per_class(judgement: Judgement) -> str:
+def _learning(history: list[dict[str, Any]], recipe: dict[str, Any]) -> Section:
+    figure = plots.learning_curves(history, mixup=recipe["mixup_alpha"] > 0)
+    caption = "The loss on Training, and how often the averaged weights are right on the selection half, by epoch."
+    return Section("Learning", pictures=(Picture("learning_curves", figure, caption),))
+
+
+def _head(judgement: Judgement) -> Section:
+    name = HEAD_NAMES[judgement.head]
     figures, there = per_class(judgement.confusion()), judgement.confusion().sum(1)
     rows = [
-        (emotion, *(float(figures[name][i]) for name in ("precision", "recall", "f1")), int(there[i]))
+        (emotion, *(float(figures[each][i]) for each in ("precision", "recall", "f1")), int(there[i]))
         for i, emotion in enumerate(EMOTIONS)
     ]
-    return f"<h2>{judgement.head}</h2>" + _table(("emotion", "precision", "recall", "F1", "images"), rows)
+    confusion = plots.confusion_matrix(judgement)
+    mistakes = plots.confident_mistakes(judgement)
+    pictures = (
+        Picture(f"confusion_{judgement.head}", confusion, f"Where the images of each label went, {name}."),
+        Picture(f"mistakes_{judgement.head}", mistakes, "The wrong answers it is surest of; many are wrong labels."),
+    )
+    return Section(f"Against {name}", table(("emotion", "precision", "recall", "F1", "images"), rows), pictures)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{_cell(value)}</td>" for value in row) + "</tr>" for row in rows)
-    return f"<table><tr>{head}</tr>{body}</table>"
-
-
-def _cell(value: object) -> str:
-    return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+def _certainty(judgements: list[Judgement]) -> Section:
+    pictures = [
+        Picture(
+            "reliability",
+            plots.reliability_diagram(judgements),
+            "How often it is right when it is so sure; on the line is right. Export calibrates it.",
+        )
+    ]
+    if (by_agreement := plots.accuracy_by_agreement(judgements)) is not None:
+        caption = "How often it is right where FER+'s voters agree little and much."
+        pictures.append(Picture("accuracy_by_agreement", by_agreement, caption))
+    return Section("Certainty", pictures=tuple(pictures))

@@ -15,6 +15,7 @@ from edge_agent.errors import InputError
 from training.data import HEADS, Faces
 from training.files import write_atomically
 from training.metrics import softmax
+from training.released import read_weights
 from training.twin import twin_of
 
 log = logging.getLogger(__name__)
@@ -25,7 +26,7 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
 
     What is kept in ``cache`` is taken as it is: ``fit`` sees to it that a run folder keeps its teachers and data.
 
-    ``runs`` are folders of finished runs, or .tflite files that ``quantization`` made.
+    ``runs`` are folders of finished runs, released weights, or .tflite files that ``quantization`` made.
 
     Raises InputError where a run has no finished model, or a file is not full int8 or another kind of network.
     """
@@ -36,7 +37,7 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
     total = {head: np.zeros((len(faces), faces.votes.shape[1]), np.float32) for head in HEADS}
     for run in runs:
         log.info("asking the teacher %s", run)
-        teacher = twin_of(run, faces.images) if run.suffix == ".tflite" else _model(run)
+        teacher = _teacher(run, faces.images)
         images = faces.images[..., None].astype(np.float32)
         for view in (images, images[:, :, ::-1]):
             logits = teacher.predict(view, batch_size=256, verbose=0)
@@ -49,7 +50,11 @@ def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> di
     return total
 
 
-def _model(run: Path) -> keras.Model:
+def _teacher(run: Path, images: NDArray[np.uint8]) -> keras.Model:
+    if run.suffix == ".tflite":
+        return twin_of(run, images)
+    if run.suffix == ".npz":
+        return read_weights(run)[0]
     path = run / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model; finish this teacher's run first")

@@ -28,10 +28,13 @@ from training.losses import distilled, soft_cross_entropy
 from training.metrics import accuracy, confusion, cross_entropy
 from training.model import build, multiply_adds
 from training.recipe import Recipe
+from training.released import read_weights
 from training.teachers import teach
 from training.twin import twin_of
 
 log = logging.getLogger(__name__)
+_FILES = (".tflite", ".npz")
+"""What can be the start or the teacher of a run, besides a finished run's folder."""
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless")
 
 
@@ -45,8 +48,8 @@ def fit(
 ) -> keras.Model:
     """Train, or go on where the run folder's checkpoint ends; returns the averaged model, saved as ``model.keras``.
 
-    ``begin_with`` names a finished run, or an int8 .tflite file, whose weights a new run starts with, instead of random
-    ones. ``teachers`` are finished runs or .tflite files. ``photos`` is a second data set to learn from as well.
+    ``begin_with`` names a finished run, an int8 .tflite file or released weights, which a new run starts with instead
+    of random ones. ``teachers`` are such, too. ``photos`` is a second data set to learn from as well.
 
     Raises InputError where the folder holds a run of another recipe, other data or other teachers, or the data is bad.
     """
@@ -96,7 +99,8 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
         nesterov=True,
         weight_decay=recipe.weight_decay,
         use_ema=True,
-        ema_momentum=recipe.ema_decay,
+        # Averages that reach back to the random beginning say little: no longer than a third of the run.
+        ema_momentum=min(recipe.ema_decay, 1 - 3 / max(steps * recipe.epochs, 6)),
     )
     # Scales and shifts have nothing to gain from being small.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
@@ -109,10 +113,11 @@ def _copy_weights(start: Path, recipe: Recipe, training: Faces, model: keras.Mod
     if start.suffix == ".tflite":
         model.set_weights(twin_of(start, training.images, recipe.network).get_weights())
         return
-    path = start / "model.keras"
+    path = start if start.suffix == ".npz" else start / "model.keras"
     if not path.is_file():
         raise InputError(f"{path}: no model to begin with")
-    weights = keras.saving.load_model(path, compile=False).get_weights()
+    there = read_weights(path)[0] if start.suffix == ".npz" else keras.saving.load_model(path, compile=False)
+    weights = there.get_weights()
     if [w.shape for w in weights] != [w.shape for w in model.get_weights()]:
         raise InputError(f"{path}: is another network than the recipe's")
     model.set_weights(weights)
@@ -254,7 +259,7 @@ def _describe(
 
 def _named(teacher: Path) -> str:
     """A run by its folder; a file, which others may have under another path, by its name and hash."""
-    if teacher.suffix != ".tflite":
+    if teacher.suffix not in _FILES:
         return str(teacher)
     return f"{teacher.name} {hashlib.sha256(_content(teacher)).hexdigest()}"
 
@@ -267,7 +272,7 @@ def _content(path: Path) -> bytes:
 
 
 def _description(start: Path) -> dict[str, Any]:
-    if start.suffix == ".tflite":
+    if start.suffix in _FILES:
         return {"file": start.name, "sha256": hashlib.sha256(_content(start)).hexdigest()}
     path = start / "run.json"
     if not path.is_file():

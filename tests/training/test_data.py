@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ import pytest
 
 from edge_agent.errors import InputError
 from tests.support.fer import VOTES_HEADER, csv_row, pattern, votes_row, write_csv
-from training.data import EMOTIONS, PRIVATE, PUBLIC, TRAINING, divide, find_source, halves, load
+from training.data import EMOTIONS, PRIVATE, PUBLIC, TRAINING, divide, find_source, halves, load, with_photos
 
 IMAGE = np.zeros((48, 48), np.uint8)
 HEADER = "emotion,pixels,Usage"
@@ -224,6 +225,35 @@ def test_image_folders_are_read_by_split_and_emotion(tmp_path: Path) -> None:
     faces = load(find_source(tmp_path))
     found = sorted(zip(faces.splits.tolist(), faces.labels.tolist(), faces.images.max((1, 2)).tolist(), strict=True))
     assert found == [(PRIVATE, 4, 0), (PUBLIC, 1, 9), (TRAINING, 3, 0)]
+
+
+def test_folders_train_and_test_keep_a_tenth_of_training_to_choose_on_and_say_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing is chosen on what somebody calls test."""
+    for split, count in (("train", 30), ("test", 5)):
+        for emotion in ("happy", "sad"):
+            folder = tmp_path / split / emotion
+            folder.mkdir(parents=True)
+            for i in range(count):
+                assert cv2.imwrite(str(folder / f"{i:02d}.png"), np.full((48, 48), i, np.uint8))
+    faces = load(find_source(tmp_path))
+    counts = {split: int((faces.splits == split).sum()) for split in (TRAINING, PUBLIC, PRIVATE)}
+    assert counts == {TRAINING: 54, PUBLIC: 6, PRIVATE: 10}
+    assert np.bincount(faces.labels[faces.splits == PUBLIC]).tolist() == [0, 0, 0, 3, 3]
+    np.testing.assert_array_equal(faces.splits, load(find_source(tmp_path)).splits)
+    assert "has no folder val, so 6 of 60 training images" in caplog.text
+
+
+def test_photos_join_training_as_often_as_asked_with_their_label_as_the_only_vote(tmp_path: Path) -> None:
+    faces = load(find_source(write_csv(tmp_path, training=7, public=7)))
+    training = faces[faces.splits == TRAINING]
+    photos = replace(training[np.array([3])], votes=np.zeros((1, 7), np.float32))
+    joined = with_photos(training, photos, repeated=2)
+    assert len(joined) == 9
+    np.testing.assert_array_equal(joined.images[7:], np.stack([training.images[3]] * 2))
+    assert joined.votes[7:].tolist() == [[0, 0, 0, 1, 0, 0, 0]] * 2
+    np.testing.assert_array_equal(joined.votes[:7], training.votes)
 
 
 def test_votes_for_image_folders_are_refused(tmp_path: Path) -> None:

@@ -110,6 +110,44 @@ def test_the_report_is_one_file_that_needs_no_other(finished: Path, data: Path) 
     assert names >= {"learning_curves", "reliability", "confusion_fer2013", "mistakes_ferplus", "accuracy_by_agreement"}
     assert page.count('src="data:image/png;base64,') == len(names) == page.count("src=")
     assert "http" not in page
+    links = re.findall(r'<a href="#([^"]+)">', page)
+    assert len(links) >= 6
+    assert all(f'<h2 id="{link}">' in page for link in links)
+
+
+@pytest.mark.parametrize("mixup", [False, True])
+def test_the_report_speaks_of_mixup_only_where_there_was_any(mixup: bool) -> None:
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    from training.plots import learning_curves
+
+    figure = learning_curves([{"epoch": 1, "loss": 1.0}], mixup=mixup)
+    assert ("mixup" in figure.axes[0].get_title()) == mixup
+
+
+def test_the_page_of_the_data_counts_what_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs the train extra")
+    from training.__main__ import main
+
+    path = write_csv(tmp_path, training=70, public=28) / "fer2013.csv"
+    rows = path.read_text().splitlines()
+    rows[2] = rows[1].replace("0,", "3,", 1)  # the same picture under another label
+    path.write_text("\n".join(rows) + "\n")
+    assert main(["data", "--data", str(tmp_path), "--to", str(tmp_path / "page")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'page' / 'index.html'}\n"
+    page = (tmp_path / "page" / "index.html").read_text()
+    assert "<td>all</td><td>70</td><td>28</td>" in page
+    assert "<td>of these, under different labels</td><td>2</td>" in page
+    assert "Label and majority agree on 99.0 % of the images." in page
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == 3
+
+
+def test_averages_of_a_short_run_do_not_reach_back_to_its_beginning(recipe_file: Path) -> None:
+    from training.train import _compiled
+
+    recipe = load_recipe(recipe_file, epochs=2, ema_decay=0.999)
+    assert _compiled(recipe, steps=10, taught=False).optimizer.ema_momentum == pytest.approx(1 - 3 / 20)
+    long = load_recipe(recipe_file, epochs=400, ema_decay=0.999)
+    assert _compiled(long, steps=10, taught=False).optimizer.ema_momentum == 0.999
 
 
 def test_evaluate_names_a_split_that_the_data_lacks(finished: Path, data: Path) -> None:
