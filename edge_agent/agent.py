@@ -167,7 +167,7 @@ class Agent:
 
     def identify(self) -> None:
         """Let the device show itself: a line in the log and a sign on the page."""
-        log.info("identify: this is %s (%s)", self._config.device.name, self._config.device.id)
+        log.info("identify: this is %s (%s)", self._config.device.shown_name, self._config.device.id)
         self._live.update(identified_monotonic_s=time.monotonic())
 
     def set_window(self, seconds: float) -> None:

@@ -184,7 +184,7 @@ def info(config: Config, classifier: Classifier, detector: Detector, capabilitie
     model = classifier.model.info
     return DeviceInfo(
         version=__version__,
-        name=config.device.name,
+        name=config.device.shown_name,
         labels=classifier.labels,
         model=ModelInUse(model.name, model.sha256, classifier.head_name, classifier.runtime_name),
         detector=detector.kind,

@@ -12,6 +12,8 @@ from edge_agent.errors import ConfigError
 
 CREDENTIAL_NAME = "mqtt_password"
 ENV_NAME = "COUNTENANCE_MQTT_PASSWORD"
+LONGEST = 4096
+"""Bytes of a password; MQTT can say 65,535."""
 TOKEN_CREDENTIAL_NAME = "kiosk_token"  # noqa: S105 (a name, not a token)
 TOKEN_ENV_NAME = "COUNTENANCE_KIOSK_TOKEN"  # noqa: S105
 
@@ -45,11 +47,14 @@ def _find(credential: str, variable: str, what: str, environ: Mapping[str, str])
 
 def _read(path: Path, what: str) -> SecretStr:
     try:
-        text = path.read_text(encoding="utf-8").rstrip("\r\n")
+        with path.open("rb") as file:
+            text = file.read(LONGEST + 1).decode("utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"cannot read {path}, the file of the {what} ({error}); make it readable to this user"
         ) from error
     if not text:
         raise ConfigError(f"{path}: the file of the {what} is empty; write it there")
+    if len(text) > LONGEST:
+        raise ConfigError(f"{path}: longer than {LONGEST:,} bytes, so this is not the file of the {what}")
     return SecretStr(text)

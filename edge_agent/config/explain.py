@@ -12,6 +12,10 @@ from pydantic_core import ErrorDetails
 from edge_agent.host.redaction import redact
 
 MAX_SHOWN = 80
+MOST_READ = 2000
+"""Characters of a value that are searched for a password, which takes time; a longer one is not shown."""
+MOST_FAULTS = 20
+"""More of them in one file mean that it is no configuration; nobody reads thousands of lines."""
 SECRET_WORDS = ("password", "secret", "token")
 
 
@@ -32,14 +36,22 @@ def explain(
         model: the class that was validated against, to suggest keys from.
     """
     faults: dict[tuple[str, ...], list[str]] = {}
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details[:MOST_FAULTS]:
         keys = _real_keys(tuple(str(part) for part in detail["loc"]), values, detail)
         faults.setdefault(keys, []).append(_fault(detail, keys, values, model))
-    return "\n".join(
+    lines = [
         f"{f'environment variable {sources[keys]}' if keys in sources else origin}: "
-        f"{'.'.join(keys) or 'top level'}: {', or '.join(texts)}"
+        f"{_shown_keys(keys)}: {', or '.join(texts)}"
         for keys, texts in faults.items()
-    )
+    ]
+    if len(details) > MOST_FAULTS:
+        lines.append(f"{origin}: and {len(details) - MOST_FAULTS} more faults")
+    return "\n".join(lines)
+
+
+def _shown_keys(keys: tuple[str, ...]) -> str:
+    return _cut(".".join(keys)) or "top level"
 
 
 def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tuple[str, ...]:
@@ -61,11 +73,47 @@ def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tupl
 def _fault(detail: ErrorDetails, keys: tuple[str, ...], values: Mapping[str, Any], model: type[BaseModel]) -> str:
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         return _unknown_key(keys, model)
-    what = detail["msg"].removeprefix("Value error, ")
-    what = what[:1].lower() + what[1:]
+    value = _value_at(values, keys)
+    what = _in_plain_words(detail, keys, value, model)
     if any(word in keys[-1].lower() for word in SECRET_WORDS if keys):
         return what
-    return f"{_shown(_value_at(values, keys))} is wrong: {what}"
+    return what if value is None else f"{_shown(value)} is wrong: {what}"
+
+
+def _in_plain_words(detail: ErrorDetails, keys: tuple[str, ...], value: Any, model: type[BaseModel]) -> str:
+    kind, key = detail["type"], keys[-1] if keys else ""
+    if value is None and kind.endswith("_type"):
+        return f"is empty: give it a value, or take '{key}:' out; a text that begins with '#' stands in quotes"
+    if kind in ("model_type", "dict_type"):
+        return _not_a_section(key, value, _keys_at(model, keys))
+    if kind == "string_type":
+        read_as = "yes or no" if isinstance(value, bool) else f"a {_KINDS.get(type(value), type(value).__name__)}"
+        return f"must be a text: put it in quotes, or YAML takes it for {read_as}"
+    if kind == "tuple_type":
+        return f"must be a list, as in {key}: [{_shown(value) if isinstance(value, str) else 'one, another'}]"
+    what = detail["msg"].removeprefix("Value error, ")
+    for pydantics, ours in _WORDS.items():
+        what = what.replace(pydantics, ours)
+    return what[:1].lower() + what[1:]
+
+
+_KINDS: dict[type, str] = {int: "number", float: "number", dict: "mapping"}
+_WORDS = {
+    ", unable to parse string as an integer": "",
+    ", unable to parse string as a number": "",
+    ", unable to interpret input": "",
+    "Input should be a valid integer": "must be a whole number",
+    "Input should be a valid number": "must be a number",
+    "Input should be a valid boolean": "must be true or false",
+    "Input should be": "must be",
+}
+
+
+def _not_a_section(key: str, value: Any, known: list[str]) -> str:
+    if isinstance(value, bool) and "enabled" in known:
+        return f"must hold keys; write {key}: {{enabled: {str(value).lower()}}}"
+    example = next((name for name in known if name != "enabled"), "key")
+    return f"must hold keys, one a line, such as '{example}: ...'; a colon needs a space after it"
 
 
 def _unknown_key(keys: tuple[str, ...], model: type[BaseModel]) -> str:
@@ -99,5 +147,11 @@ def _value_at(values: Any, keys: tuple[str, ...]) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = redact(repr(value))  # before it is cut: half a camera's address does not look like one any more
+    text = repr(value)
+    if len(text) > MOST_READ:
+        return f"this, of {len(text):,} characters,"
+    return _cut(redact(text))  # before it is cut: half a camera's address does not look like one any more
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."

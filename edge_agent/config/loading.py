@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,11 @@ from pydantic import ValidationError
 
 from edge_agent.config.explain import explain
 from edge_agent.config.schema import Config
-from edge_agent.config.yaml_text import parse_yaml
+from edge_agent.config.yaml_text import MOST_CHARACTERS, parse_yaml
 from edge_agent.errors import ConfigError
 
 ENV_PREFIX = "COUNTENANCE_"
+MOST_BYTES = 4 * MOST_CHARACTERS
 
 
 def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
@@ -42,13 +44,18 @@ def make_config(values: dict[str, Any], origin: str, environ: Mapping[str, str])
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ConfigError(f"{path}: this is no regular file; give the configuration's with -c FILE")
+        with path.open("rb") as file:
+            text = file.read(MOST_BYTES + 1).decode("utf-8")
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot read the configuration: {error.strerror}; give a file with -c FILE"
         ) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}); save the file as UTF-8") from error
+    except ValueError as error:  # a NUL in the name
+        raise ConfigError(f"{path!r}: no file can have this name; give one with -c FILE") from error
     values = parse_yaml(text, str(path))
     if values is None:
         raise ConfigError(f"{path}: the file is empty; start from configs/agent.yaml")

@@ -6,6 +6,7 @@ Every key has a default, its unit in its name and a sentence in ``configs/agent.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import socket
 from pathlib import Path
@@ -30,14 +31,41 @@ def _topic_prefix(value: str) -> str:
 
 
 def _name_in_a_network(value: str) -> str:
-    """IDNA 2003, as Python's sockets encode names: what it refuses would be a UnicodeError there."""
+    """A name or an address alone; people know it from elsewhere with a scheme before it and a port behind it."""
+    if _is_address(value):
+        return value
+    if (parts := _URL.fullmatch(value)) and parts["host"] != value:
+        raise ValueError(f"must be the name or address alone; write {_as_keys(**parts.groupdict())}")
+    if not value.isprintable() or not _MEANINGLESS_IN_A_NAME.isdisjoint(value):
+        raise ValueError("must be a host name or address, without spaces")
     try:
-        value.encode("idna")
+        value.encode("idna")  # as Python's sockets do
     except UnicodeError:
         raise ValueError("must be a host name or address: parts of 1 to 63 characters, with dots between") from None
-    if not value.isprintable() or " " in value:
-        raise ValueError("must be a host name or address, without spaces")
     return value
+
+
+_URL = re.compile(r"(?:(?P<scheme>\w+)://)?(?:[^/@]*@)?(?P<host>\[[^]]*\]|[^:/@]*)(?::(?P<port>\d*))?(?:/.*)?")
+_MEANINGLESS_IN_A_NAME = set(" :/@[]")
+_ENCRYPTED = ("mqtts", "ssl", "tls", "wss")
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_keys(*, scheme: str | None, host: str, port: str | None) -> str:
+    """What to write in place of a URL, or of a name with a port."""
+    keys = [f"host: {host.strip('[]') or 'NAME'}"]
+    if port:
+        keys.append(f"port: {port}")
+    if scheme in _ENCRYPTED:
+        keys.append("tls: {enabled: true}")
+    return ", ".join(keys)
 
 
 def _host_name() -> str:
@@ -46,7 +74,7 @@ def _host_name() -> str:
 
 
 TopicLevel = Annotated[str, AfterValidator(_topic_level)]
-TopicPrefix = Annotated[str, AfterValidator(_topic_prefix)]
+TopicPrefix = Annotated[str, Field(max_length=256), AfterValidator(_topic_prefix)]
 Host = Annotated[str, Field(min_length=1, max_length=253), AfterValidator(_name_in_a_network)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -64,7 +92,12 @@ class DeviceConfig(_Section):
     """Who this device is."""
 
     id: TopicLevel = Field(default_factory=_host_name)
-    name: Annotated[str, Field(min_length=1, max_length=64)] = "Countenance"
+    name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+
+    @property
+    def shown_name(self) -> str:
+        """What people read; with the id in it where no name was given, so that two devices can be told apart."""
+        return self.name or f"Countenance {self.id}"
 
 
 Region = tuple[Fraction, Fraction, Fraction, Fraction]
@@ -166,7 +199,7 @@ class MqttConfig(_Section):
     enabled: bool = True
     host: Host = "127.0.0.1"
     port: Port = 1883
-    username: str | None = None
+    username: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     password_file: Path | None = None
     tls: TlsConfig = TlsConfig()
     version: Literal["auto", "5", "3.1.1"] = "auto"
@@ -197,9 +230,9 @@ class KioskConfig(_Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = "How do we feel?"
     logo: Path | None = None
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")] = "en"
-    emotions: tuple[str, ...] = ()
+    emotions: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     predict: Literal["loopback", "always", "never"] = "loopback"
-    allowed_hosts: tuple[str, ...] = ()
+    allowed_hosts: Annotated[tuple[str, ...], Field(max_length=64)] = ()
 
 
 class MetricsConfig(_Section):

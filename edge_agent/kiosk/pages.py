@@ -37,7 +37,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "state": state,
             "mood": _kind(top["label"]) if top else "none",
             "script": static_url("board.js"),
-            "device_name": config.device.name,
+            "device_name": config.device.shown_name,
             "device_id": config.device.id,
             "refresh_s": max(5, round(config.window.seconds)),
             "chip": words.text(f"state_{state}"),

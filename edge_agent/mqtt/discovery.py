@@ -54,7 +54,7 @@ def discovery_payload(config: Config, info: DeviceInfo, window_s: float) -> dict
 def _device(config: Config, info: DeviceInfo) -> dict[str, Any]:
     return {
         "ids": [f"countenance_{config.device.id}"],
-        "name": config.device.name,
+        "name": config.device.shown_name,
         "mf": "Countenance",
         "mdl": f"edge agent, model {info.model.name}",
         "sw": info.version,

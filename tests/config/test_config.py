@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -68,14 +69,14 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("", "the file is empty"),
         ("# nothing but a comment\n", "the file is empty"),
         ("camera: [unclosed", "not valid YAML"),
-        ("camera:\n  fps: 15\n  source: [1\n", "line 4: not valid YAML: while parsing a flow sequence, expected ','"),
+        ("camera:\n  fps: 15\n  source: [1\n", "line 4: not valid YAML: a '[' or '{' is not closed"),
         ("device:\n  id: {{ name }}\n", "line 2: not valid YAML: a key must be a plain word; put a value that begins"),
         ("device:\n  id: 2026-13-01\n", "line 2: not valid YAML: this looks like a value of the kind 'timestamp'"),
         ("device:\n  id: !!bool x\n", "line 2: not valid YAML: this looks like a value of the kind 'bool'"),
         ("device:\n  id: !!timestamp x\n", "line 2: not valid YAML: this looks like a value of the kind 'timestamp'"),
         ("device:\n  id: !!int ''\n", "line 2: not valid YAML: this looks like a value of the kind 'int'"),
         ("device: !!map 5\n", "line 1: not valid YAML: expected a mapping node"),
-        ("a: 1\n---\nb: 2\n", "line 2: not valid YAML: expected a single document in the stream, but found another"),
+        ("a: 1\n---\nb: 2\n", "line 2: not valid YAML: keep one document: take the '---' out"),
         ("device: {id: a\0}", "not valid YAML: unacceptable character"),
         ("[" * 3000, "nested too deeply"),
         ("- " * 3000, "nested too deeply"),
@@ -87,7 +88,7 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("mqtt: {topic_prefix: 'a/#'}", "MQTT topic levels"),
         ("mqtt: {host: a..b}", "mqtt.host: 'a..b' is wrong: must be a host name or address: parts of 1 to 63"),
         (f"mqtt: {{host: {'a' * 70}}}", "parts of 1 to 63 characters"),
-        ('kiosk: {host: "a\\0b"}', "without spaces"),
+        ('kiosk: {host: "a\\0b"}', "a text cannot hold the character '\\x00'"),
         ('metrics: {host: "a b"}', "without spaces"),
         ("camera: {region: [0.5, 0, 0.6, 1]}", "inside the picture"),
         ("camera: {source: [1]}", "camera.source: [1]"),
@@ -102,12 +103,66 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path, text, expected):
         load_config(write(tmp_path, text), {})
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("kiosk:\n  title: Mood: today\n", "line 2: not valid YAML: a text with a colon in it must be in quotes"),
+        ("kiosk:\n  title: Mood: today\n", "as in: title: 'Mood: today' "),
+        ("mqtt:\n  host:broker\n  port: 1883\n", "the space after the colon in the line above"),
+        ("kiosk:\n\ttitle: x\n", "line 2: not valid YAML: indent with spaces, not with tabs"),
+        ("kiosk:\n  title: @home\n", "put a text that begins with '@' in quotes"),
+        ("kiosk:\n  title: *wow*\n", "put a text that begins with '*' or '&' in quotes"),
+        ("kiosk:\n  title: &x y\n", "put a text that begins with '*' or '&' in quotes"),
+        ("kiosk:\n  title: !x y\n", "put a text that begins with '!' in quotes"),
+        ("kiosk:\n  title: #1\n", "a text that begins with '#' stands in quotes"),
+        ("kiosk:\n  title: 'Don't'\n", "put the whole value in quotes"),
+        ('kiosk:\n  title: "How\n', "a quote is opened here and never closed"),
+        ('store:\n  path: "C:\\data"\n', "put it in single quotes"),
+        ("mqtt:\n  host: a\n port: 1\n", "line 3: not valid YAML: begin this line below the first letter of"),
+        ("mqtt: {tls: true}", "mqtt.tls: True is wrong: must hold keys; write tls: {enabled: true}"),
+        ("mqtt: false", "write mqtt: {enabled: false}"),
+        ("mqtt:\n  host=broker\n", "mqtt: 'host=broker' is wrong: must hold keys, one a line, such as 'host: ...'"),
+        ("camera:\n", "camera: is empty: give it a value, or take 'camera:' out"),
+        ("device: {id: 12}", "must be a text: put it in quotes, or YAML takes it for a number"),
+        ("kiosk: {language: no}", "must be a text: put it in quotes, or YAML takes it for yes or no"),
+        ("kiosk: {emotions: happy}", "must be a list, as in emotions: ['happy']"),
+        ("mqtt: {port: '1883,'}", "mqtt.port: '1883,' is wrong: must be a whole number"),
+        ("mqtt: {enabled: ja}", "must be true or false"),
+        ("mqtt: {host: 'mqtt://broker:1883'}", "must be the name or address alone; write host: broker, port: 1883"),
+        ("mqtt: {host: 'mqtts://me:pw@broker'}", "write host: broker, tls: {enabled: true}"),
+        ("mqtt: {host: 'broker:1883'}", "write host: broker, port: 1883"),
+        ("mqtt: {host: '[::1]:1883'}", "write host: ::1, port: 1883"),
+        ("mqtt: {host: 'broker/mqtt'}", "write host: broker"),
+        ("mqtt: {host: 'a:b:c'}", "must be a host name or address"),
+        ("kiosk: {host: 'http://0.0.0.0:80'}", "write host: 0.0.0.0, port: 80"),
+    ],
+)  # fmt: skip
+def test_what_people_get_wrong_is_told_in_plain_words(tmp_path, text, expected):
+    with pytest.raises(ConfigError, match=re.escape(expected)) as caught:
+        load_config(write(tmp_path, text), {})
+    assert "me:pw" not in str(caught.value)
+
+
+def test_a_password_in_a_line_that_is_no_yaml_is_not_repeated(tmp_path):
+    for text in ("mqtt:\n  password: a: hunter2\n", "camera:\n  source: rtsp://me:hunter2@camera/s: 1\n"):
+        with pytest.raises(ConfigError, match="must be in quotes") as caught:
+            load_config(write(tmp_path, text), {})
+        assert "hunter2" not in str(caught.value)
+
+
 def test_a_missing_file_and_one_that_is_not_text_are_config_errors(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(tmp_path / "absent.yaml", {})
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="not UTF-8"):
         load_config(tmp_path / "binary.yaml", {})
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "a\0b", "pipe", "."])
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigError, match=r"no regular file|can have this name"):
+        load_config(tmp_path / name, {})
 
 
 def test_the_environment_overrides_single_keys_and_is_named_in_errors(tmp_path):
