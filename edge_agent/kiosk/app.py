@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
+from starlette.concurrency import iterate_in_threadpool, run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
@@ -43,6 +44,10 @@ _TYPES = {
 }
 
 
+READERS = 2
+"""Answers at a time that go through many windows; each has a thread."""
+
+
 class Site:
     """All addresses over one agent's state.
 
@@ -66,6 +71,7 @@ class Site:
         self._labels, self._registry = labels, registry
         self._shown = shown_labels(config, labels)
         self._history = History(store)
+        self._turns = asyncio.Semaphore(READERS)
         self._logo = check_logo(config.kiosk.logo)
         self.pictures = Pictures(config)
         self.build = self._build()
@@ -129,10 +135,10 @@ class Site:
     async def history(self, request: Request) -> Response:
         """Shares over time."""
         try:
-            body = await run_in_threadpool(self._history.answer, request.query_params)
+            pieces = self._history.answer(request.query_params)
         except BadQueryError as error:
             return _bad_query(error)
-        return Response(body, media_type="application/json", headers=FRESH)
+        return StreamingResponse(self._in_turn(pieces), media_type="application/json", headers=FRESH)
 
     async def windows_csv(self, request: Request) -> Response:
         """Windows for a spreadsheet."""
@@ -140,10 +146,18 @@ class Site:
             start, end = parse_range(request.query_params, datetime.now(timezone.utc))
         except BadQueryError as error:
             return _bad_query(error)
+        if self._turns.locked():
+            return PlainTextResponse("too many downloads at once", 503, headers={"retry-after": "30"})
         lines = csv_lines(self._store.history(start, end), self._labels, self._config.device.id)
         name = f'attachment; filename="{self._config.device.id}-windows.csv"'
         headers = {**FRESH, "content-disposition": name}
-        return StreamingResponse(chunks(lines), media_type="text/csv; charset=utf-8", headers=headers)
+        return StreamingResponse(self._in_turn(chunks(lines)), media_type="text/csv; charset=utf-8", headers=headers)
+
+    async def _in_turn(self, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+        """What goes through many windows: a few at a time, and no longer than somebody reads it."""
+        async with self._turns:
+            async for piece in iterate_in_threadpool(pieces):
+                yield piece
 
     async def metrics(self, _request: Request) -> Response:
         """Prometheus' text format."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from pydantic import SecretStr
@@ -71,7 +72,7 @@ class Guard:
             await _refuse(
                 send, 421, f"This page does not answer to '{host[:100]}'; add the name to kiosk.allowed_hosts."
             )
-        elif origin and origin.split("://", 1)[-1] != host:
+        elif (origin and origin.split("://", 1)[-1] != host) or _asks_for_another_site(scope["method"], headers):
             await _refuse(send, 403, "Requests from other sites are refused.")
         else:
             await self._app(scope, receive, _with_headers(send))
@@ -86,10 +87,19 @@ def is_token(given: str, token: SecretStr) -> bool:
     return hmac.compare_digest(given.encode(), token.get_secret_value().encode())
 
 
+def _asks_for_another_site(method: str, headers: Mapping[bytes, bytes]) -> bool:
+    """Whether another website's page makes this request, by https://www.w3.org/TR/fetch-metadata/: a picture or a
+    frame in it, say. Somebody who follows a link comes as a navigation of a whole tab, and is welcome."""
+    if headers.get(b"sec-fetch-site", b"none") in (b"none", b"same-origin"):
+        return False
+    follows_a_link = headers.get(b"sec-fetch-mode") == b"navigate" and headers.get(b"sec-fetch-dest") == b"document"
+    return not (method == "GET" and follows_a_link)
+
+
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host[1:].split("]", 1)[0]
-    return host.rsplit(":", 1)[0] if host.count(":") == 1 else host
+    """The name in a Host header; empty where it is none."""
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^\[\]:]+))(?::\d+)?", host)
+    return (found[1] or found[2]) if found else ""
 
 
 def _is_address(name: str) -> bool:

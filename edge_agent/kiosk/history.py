@@ -10,7 +10,7 @@ from typing import Any
 
 from edge_agent.message import encode, utc_text
 from edge_agent.store import Store
-from edge_agent.store.trend import Bucket
+from edge_agent.store.trend import Bucket, SumRow, merge, width_ms
 
 MAX_BUCKETS = 2000
 MIN_BUCKET_S = 1.0
@@ -70,30 +70,36 @@ class History:
         self._store = store
         self._answers: dict[tuple[str, ...], tuple[float, bytes]] = {}
 
-    def answer(self, values: Mapping[str, str]) -> bytes:
-        """The JSON body.
+    def answer(self, values: Mapping[str, str]) -> Iterator[bytes]:
+        """The JSON body in pieces; between two of them whoever sends it may stop.
 
         Raises:
-            BadQueryError: a parameter is wrong.
+            BadQueryError: a parameter is wrong; before the first piece.
         """
         key = tuple(values.get(name, "") for name in ("from", "to", "bucket"))
         asked_s = time.monotonic()
         kept = self._answers.get(key)
         if kept is not None and asked_s - kept[0] < CACHE_S:
-            return kept[1]
-        query = parse_query(values, datetime.now(timezone.utc))
+            return iter([kept[1]])
+        return self._read(key, parse_query(values, datetime.now(timezone.utc)), asked_s)
+
+    def _read(self, key: tuple[str, ...], query: Query, asked_s: float) -> Iterator[bytes]:
+        rows: list[SumRow] = []
+        for piece in self._store.sums(query.start, query.end, query.bucket_s):
+            rows += piece
+            yield b" "
         body = encode(
             {
                 "from": utc_text(query.start),
                 "to": utc_text(query.end),
                 "bucket_s": query.bucket_s,
-                "buckets": [_as_dict(bucket) for bucket in self._store.buckets(query.start, query.end, query.bucket_s)],
+                "buckets": [_as_dict(bucket) for bucket in merge(rows, width_ms(query.bucket_s))],
             }
         )
         if len(self._answers) >= _CACHED:
             self._answers.clear()
         self._answers[key] = asked_s, body
-        return body
+        yield body
 
 
 def _as_dict(bucket: Bucket) -> dict[str, Any]:

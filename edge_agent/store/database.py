@@ -225,6 +225,11 @@ class Database:
         ):
             yield SumRow(bucket, windows, suppressed, int(people), dict(zip(labels, values, strict=True)))
 
+    def reach(self) -> tuple[int, int] | None:
+        """The first and the last start in milliseconds since 1970; None when there are no windows."""
+        first_ms, last_ms = self._sql.execute("SELECT min(start_ms), max(start_ms) FROM windows").fetchone()
+        return None if first_ms is None else (int(first_ms), int(last_ms))
+
     def bounds(self) -> tuple[int, int]:
         """(lowest, highest) number; zeros when there are no windows."""
         return (

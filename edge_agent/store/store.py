@@ -23,7 +23,7 @@ from edge_agent.store.disk import FAILURES, Disk
 from edge_agent.store.ledger import Ledger
 from edge_agent.store.ranges import Ranges
 from edge_agent.store.rows import Run, labels_of, to_row
-from edge_agent.store.trend import Bucket, SumRow, merge
+from edge_agent.store.trend import SumRow, width_ms
 from edge_agent.types import StoredWindow, WindowReport
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ PRUNE_ROWS = 64
 """Rows dropped at a time, so that a full store does not prune with every window."""
 STEP_S = 0.5
 """A window's start further than this from the synchronised clock was stamped before the clock was stepped."""
-SPAN_MS = 86_400_000
+SPAN_MS = 21_600_000
 """A longer time is summed in pieces, so that nobody waits for the lock meanwhile."""
 
 Drop = tuple[str, list[int]]
@@ -129,16 +129,22 @@ class Store:
             yield from chunk
             low, after = _start_and_number(chunk[-1])
 
-    def buckets(self, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
-        """The time from ``start`` to ``end`` in steps of ``bucket_s``; buckets without any window are left out."""
-        width_ms = max(1, round(bucket_s * 1000))
-        rows: list[SumRow] = []
-        first, last = epoch_ms(start), epoch_ms(end)
-        while first < last:
-            piece = min(last, first + SPAN_MS)
-            rows += self._sums(first, piece, width_ms)
-            first = piece
-        return merge(rows, width_ms)
+    def sums(self, start: datetime, end: datetime, bucket_s: float) -> Iterator[list[SumRow]]:
+        """The time from ``start`` to ``end`` in steps of ``bucket_s``, in pieces that each take a moment only.
+
+        :func:`edge_agent.store.trend.merge` makes buckets of all pieces together.
+        """
+        for first_ms, last_ms in self._reach():
+            begin_ms, end_ms = max(first_ms, epoch_ms(start)), min(last_ms + 1, epoch_ms(end))
+            for piece_ms in range(begin_ms, end_ms, SPAN_MS):
+                yield self._sums(piece_ms, min(piece_ms + SPAN_MS, end_ms), width_ms(bucket_s))
+
+    def _reach(self) -> list[tuple[int, int]]:
+        """From the first window's start to the last one's, in milliseconds since 1970; empty without windows."""
+        with self._lock:
+            found = [self._disk.read(database, Database.reach, None) for database in self._disk.databases]
+        reaches = [reach for reach in found if reach is not None]
+        return [(min(low for low, _ in reaches), max(high for _, high in reaches))] if reaches else []
 
     def _sums(self, first_ms: int, last_ms: int, width_ms: int) -> list[SumRow]:
         nothing: list[SumRow] = []

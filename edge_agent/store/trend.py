@@ -55,18 +55,23 @@ class _Total:
             self.weighted[label] = self.weighted.get(label, 0.0) + value
 
 
-def merge(rows: Iterable[SumRow], width_ms: int) -> list[Bucket]:
-    """One bucket for each stretch that has windows, ascending."""
+def width_ms(bucket_s: float) -> int:
+    """A bucket's width in whole milliseconds, at least 1."""
+    return max(1, round(bucket_s * 1000))
+
+
+def merge(rows: Iterable[SumRow], width: int) -> list[Bucket]:
+    """One bucket of ``width`` milliseconds for each stretch that has windows, ascending."""
     totals: dict[int, _Total] = {}
     for row in rows:
         totals.setdefault(row.bucket, _Total()).add(row)
-    return [_bucket(totals[key], key * width_ms, width_ms) for key in sorted(totals)]
+    return [_bucket(totals[key], key * width, width) for key in sorted(totals)]
 
 
-def _bucket(total: _Total, start_ms: int, width_ms: int) -> Bucket:
+def _bucket(total: _Total, start_ms: int, width: int) -> Bucket:
     shares = None
     if sum(total.weighted.values()) > 0:
         values = percentages(np.array(list(total.weighted.values())))
         shares = dict(zip(total.weighted, values, strict=True))
     start = from_epoch_ms(start_ms)
-    return Bucket(start, width_ms / 1000, total.windows, total.suppressed, total.people, shares)
+    return Bucket(start, width / 1000, total.windows, total.suppressed, total.people, shares)

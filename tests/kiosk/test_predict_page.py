@@ -212,10 +212,12 @@ def test_beyond_loopback_only_the_token_opens(tmp_path: Path, monkeypatch: pytes
         url = f"{stage.url}/api/predict"
         for headers in ({}, {"authorization": "Bearer wrong"}, {"authorization": f"Basic {TOKEN}"}):
             refused(httpx.post(url, content=JPEG, headers=headers, timeout=60), "token", 401)
-        refused(httpx.post(url, files={"picture": ("a.jpg", JPEG)}, data={"token": "é"}, timeout=60), "token", 401)
+        refused(httpx.post(url, files={"picture": ("a.jpg", JPEG)}, data={"token": TOKEN}, timeout=60), "token", 401)
         right = {"authorization": f"Bearer {TOKEN}"}
         assert httpx.post(url, content=JPEG, headers=right, timeout=60).status_code == 200
-        form = httpx.post(f"{stage.url}/predict", files={"picture": ("a.jpg", JPEG)}, data={"token": TOKEN}, timeout=60)
+        form = httpx.post(f"{stage.url}/predict", files={"picture": ("a.jpg", JPEG)}, timeout=60)
+        assert (form.status_code, form.headers["www-authenticate"][:5]) == (401, "Basic"), "a browser asks by itself"
+        form = httpx.post(f"{stage.url}/predict", files={"picture": ("a.jpg", JPEG)}, auth=("", TOKEN), timeout=60)
         assert form.status_code == 200
         assert 'type="password"' in httpx.get(f"{stage.url}/predict").text
 

@@ -15,7 +15,7 @@ import pytest
 
 from edge_agent.store import database
 from tests.support.clocks import SteppedClock
-from tests.support.stores import config_for, corrupt_pages, damaged_files, deliver, fill, numbers, opened
+from tests.support.stores import buckets, config_for, corrupt_pages, damaged_files, deliver, fill, numbers, opened
 from tests.support.windows import make_report
 
 
@@ -111,7 +111,7 @@ def test_a_row_that_cannot_be_decoded_is_dropped_alone(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as file, file:
         file.execute("UPDATE windows SET shares='[[1,' WHERE seq=3")
     with opened(config_for(tmp_path), "s2") as store:
-        assert store.buckets(datetime(2026, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc), 3600)
+        assert buckets(store, datetime(2026, 1, 1, tzinfo=timezone.utc), datetime.now(timezone.utc), 3600)
         assert numbers(store) == [1, 2, 4, 5]
         assert store.stats().dropped == {"damage": 1}
 

@@ -16,7 +16,7 @@ from edge_agent.host.clock import epoch_ms
 from edge_agent.store.database import Database
 from edge_agent.store.rows import Run, to_row
 from tests.support.clocks import SteppedClock
-from tests.support.stores import config_for, deliver, numbers, opened
+from tests.support.stores import buckets, config_for, deliver, numbers, opened
 from tests.support.windows import LABELS, make_report
 
 
@@ -134,7 +134,7 @@ def test_a_bucket_weighs_by_people_and_never_uses_suppressed_windows(tmp_path: P
     with opened(config_for(tmp_path)) as store:
         for report in (few, many, make_report(3, NOON, people=None), make_report(4, NOON, people=0)):
             store.append(report)
-        (bucket,) = store.buckets(NOON, NOON + timedelta(minutes=1), 60)
+        (bucket,) = buckets(store, NOON, NOON + timedelta(minutes=1), 60)
     assert (bucket.windows, bucket.suppressed, bucket.people) == (4, 1, 10)
     assert bucket.percentages is not None
     assert sum(bucket.percentages.values()) == pytest.approx(100.0)
@@ -149,8 +149,8 @@ def test_buckets_lie_on_multiples_of_their_width_and_empty_ones_are_left_out(tmp
     with opened(config_for(tmp_path)) as store:
         for minute in (0, 1, 7):
             store.append(make_report(minute, NOON + timedelta(minutes=minute), people=0 if minute == 7 else 5))
-        buckets = store.buckets(NOON, NOON + timedelta(hours=1), 300)
-    assert [(b.start.minute, b.windows, b.percentages is None) for b in buckets] == [(0, 2, False), (5, 1, True)]
+        found = buckets(store, NOON, NOON + timedelta(hours=1), 300)
+    assert [(b.start.minute, b.windows, b.percentages is None) for b in found] == [(0, 2, False), (5, 1, True)]
 
 
 # -- bounds ----------------------------------------------------------------------------------------------------------

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from edge_agent.config import StoreConfig
 from edge_agent.store import Store, open_store
+from edge_agent.store.trend import Bucket, merge, width_ms
 from tests.support.clocks import SteppedClock
 
 
@@ -65,3 +68,8 @@ def fill(folder: Path) -> Path:
     ballast = folder / "ballast"
     subprocess.run(["dd", "if=/dev/zero", f"of={ballast}", "bs=4k"], capture_output=True, check=False)
     return ballast
+
+
+def buckets(store: Store, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
+    """As the page's history makes them."""
+    return merge(itertools.chain.from_iterable(store.sums(start, end, bucket_s)), width_ms(bucket_s))

@@ -15,7 +15,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.kiosk.guard import FRESH, is_loopback, is_token
 from edge_agent.kiosk.pages import predict_page
 from edge_agent.kiosk.reading.refusal import RefusalError
-from edge_agent.kiosk.reading.upload import bearer, discard, take
+from edge_agent.kiosk.reading.upload import discard, given_token, take
 from edge_agent.kiosk.reading.worker import Worker
 from edge_agent.kiosk.visit import visit_of
 
@@ -75,7 +75,11 @@ class Pictures:
             return self._html(request, await self._read(request))
         except RefusalError as refusal:
             await discard(request)
-            return self._html(request, error=refusal.code, status=refusal.status)
+            page = self._html(request, error=refusal.code, status=refusal.status)
+            if refusal.code == "token":
+                # A browser without script then asks for it by itself, as the password, and sends the form again.
+                page.headers["www-authenticate"] = 'Basic realm="Countenance", charset="UTF-8"'
+            return page
 
     async def api(self, request: Request) -> Response:
         """The answer as JSON, the same as ``edge-agent predict --json``."""
@@ -88,16 +92,14 @@ class Pictures:
     async def _read(self, request: Request) -> dict[str, Any]:
         if self.mode == "off":
             raise RefusalError("off")
-        # A token in the header is checked before a single byte of the picture is taken.
-        if self._token is not None and bearer(request) and not is_token(bearer(request), self._token):
+        # Before a single byte of the picture is taken, and before it takes anybody's place.
+        if self._token is not None and not is_token(given_token(request), self._token):
             raise RefusalError("token")
         if self._uploads >= _UPLOADS:
             raise RefusalError("busy")
         self._uploads += 1
         try:
             upload = await take(request)
-            if self._token is not None and not is_token(upload.token, self._token):
-                raise RefusalError("token")
             return await self.worker.read(upload.data, upload.name)
         except ClientDisconnect:
             raise RefusalError("timeout", "the browser left") from None

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -18,7 +21,11 @@ _FORM_BYTES = 10_000
 UPLOAD_S = 60.0
 _DISCARD_S = 10.0
 
-_MAGIC = ((b"\xff\xd8\xff", 0), (b"\x89PNG\r\n\x1a\n", 0), (b"WEBP", 8))
+_FIELD_BYTES = 1000
+"""Every other field of the form: a name or a token."""
+
+_STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
+"""The first bytes of JPEG, PNG and WebP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,6 @@ class Upload:
 
     data: bytes
     name: str
-    token: str
 
 
 async def take(request: Request) -> Upload:
@@ -40,7 +46,7 @@ async def take(request: Request) -> Upload:
         upload = await asyncio.wait_for(_read(request), UPLOAD_S)
     except asyncio.TimeoutError:
         raise RefusalError("timeout") from None
-    if not any(upload.data[at:].startswith(magic) for magic, at in _MAGIC):
+    if not _STARTS.match(upload.data):
         raise RefusalError("type")
     return upload
 
@@ -58,10 +64,15 @@ async def discard(request: Request) -> None:
         return
 
 
-def bearer(request: Request) -> str:
-    """The token of ``Authorization: Bearer TOKEN``; empty without one."""
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    return token.strip() if scheme.lower() == "bearer" else ""
+def given_token(request: Request) -> str:
+    """The token of ``Authorization: Bearer TOKEN``, or the password of ``Authorization: Basic``; empty without one."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        return value.strip()
+    try:
+        return base64.b64decode(value, validate=True).decode().partition(":")[2] if scheme.lower() == "basic" else ""
+    except ValueError:
+        return ""
 
 
 async def _read(request: Request) -> Upload:
@@ -75,7 +86,7 @@ async def _read(request: Request) -> Upload:
     data = bytearray()
     async for chunk in _bounded(request, limit):
         data += chunk
-    return Upload(bytes(data), "upload", bearer(request))
+    return Upload(bytes(data), "upload")
 
 
 async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
@@ -89,7 +100,12 @@ async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
 
 
 async def _read_form(request: Request, limit: int) -> Upload:
-    parser = MultiPartParser(request.headers, _bounded(request, limit), max_files=1, max_fields=2)
+    _, options = parse_options_header(request.headers["content-type"])
+    if options.get(b"charset", b"utf-8").lower() != b"utf-8":
+        raise RefusalError("type", "the form must be UTF-8")  # Python knows charsets that take minutes to decode
+    parser = MultiPartParser(
+        request.headers, _bounded(request, limit), max_files=1, max_fields=2, max_part_size=_FIELD_BYTES
+    )
     # Beyond this many bytes the parser would put the picture into a file on the disk.
     parser.spool_max_size = limit + 1
     try:
@@ -97,10 +113,10 @@ async def _read_form(request: Request, limit: int) -> Upload:
     except MultiPartException:
         raise RefusalError("type", "not a form that can be read") from None
     try:
-        picture, token = form.get("picture"), form.get("token")
+        picture = form.get("picture")
         if not isinstance(picture, UploadFile):
             raise RefusalError("type", "the form has no file in its field 'picture'")
         data = await picture.read()
     finally:
         await form.close()
-    return Upload(data, (picture.filename or "upload")[:100], token if isinstance(token, str) else bearer(request))
+    return Upload(data, (picture.filename or "upload")[:100])
