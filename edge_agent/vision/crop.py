@@ -25,7 +25,7 @@ def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tupl
     """
     import cv2
 
-    left, top, side = _square(face.box, framing)
+    left, top, side = square(face.box, framing)
     height, width = image.shape[:2]
     x0, x1 = _span(left, side, width)
     y0, y1 = _span(top, side, height)
@@ -40,8 +40,8 @@ def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tupl
     return resized[:, :, None]
 
 
-def _square(box: Box, framing: Framing) -> tuple[int, int, int]:
-    """(left, top, side) in whole pixels."""
+def square(box: Box, framing: Framing) -> tuple[int, int, int]:
+    """What is cut out of the picture: (left, top, side) in whole pixels; it may reach beyond the picture."""
     side = max(1, round(max(box.width, box.height) * framing.scale))
     x, y = box.centre
     return round(x - side / 2), round(y + side * (framing.shift_y - 0.5)), side

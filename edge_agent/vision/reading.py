@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,22 @@ from edge_agent.detectors import load_detector
 from edge_agent.shares.rounding import percentages
 from edge_agent.types import Face
 from edge_agent.vision.classifier import load_classifier
-from edge_agent.vision.crop import crop_face
+from edge_agent.vision.crop import crop_face, square
+from edge_agent.vision.occlusion import occlusion_map
+
+EXPLAINED = 8
+"""Faces of a picture that are explained, the largest ones: each takes 25 answers of the model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Which parts of a face its strongest emotion hangs on."""
+
+    emotion: str
+    square: tuple[int, int, int]
+    """(left, top, side) in pixels of the picture; it may reach beyond its edge."""
+    falls: tuple[tuple[float, ...], ...]
+    """How far its log-odds fall without each cell, in nats, shape (6, 6), row 0 at the top; three decimals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +38,18 @@ class ReadFace:
     face: Face
     probabilities: dict[str, float]
     """Label to calibrated probability, 0 to 1, four decimals."""
+    why: Why | None = None
+    """Only where it was asked for."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        box = self.face.box
+        found = {
+            "box": [round(v) for v in (box.x, box.y, box.width, box.height)],
+            "score": round(self.face.score, 3),
+            "probabilities": self.probabilities,
+        }
+        return found if self.why is None else found | {"why": asdict(self.why)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +68,7 @@ class Prediction:
         return {
             "image": self.image,
             "detector": self.detector,
-            "faces": [
-                {
-                    "box": [
-                        round(v) for v in (item.face.box.x, item.face.box.y, item.face.box.width, item.face.box.height)
-                    ],
-                    "score": round(item.face.score, 3),
-                    "probabilities": item.probabilities,
-                }
-                for item in self.faces
-            ],
+            "faces": [face.as_dict() for face in self.faces],
             "percentages": self.percentages,
         }
 
@@ -66,8 +84,8 @@ class Reader:
         self._detector = load_detector(config.detector)
         self._classifier = load_classifier(config.model)
 
-    def read(self, image: NDArray[np.uint8], name: str) -> Prediction:
-        """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer."""
+    def read(self, image: NDArray[np.uint8], name: str, *, why: bool = False) -> Prediction:
+        """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer; ``why`` explains it."""
         faces = self._detector.detect(image)
         crops = [crop_face(image, face, self._detector.framing, self._classifier.input_size) for face in faces]
         if not faces:
@@ -77,10 +95,24 @@ class Reader:
             {label: round(float(p), 4) for label, p in zip(scores.labels, row, strict=True)}
             for row in scores.probabilities
         ]
+        reasons = self._reasons(faces, crops, rows) if why else {}
         mean = percentages(scores.probabilities.mean(axis=0, dtype=np.float64))
         return Prediction(
             name,
             self._detector.kind,
-            tuple(ReadFace(face, row) for face, row in zip(faces, rows, strict=True)),
+            tuple(ReadFace(face, row, reasons.get(i)) for i, (face, row) in enumerate(zip(faces, rows, strict=True))),
             dict(zip(scores.labels, mean, strict=True)),
         )
+
+    def _reasons(
+        self, faces: list[Face], crops: list[NDArray[np.uint8]], rows: list[dict[str, float]]
+    ) -> dict[int, Why]:
+        """Of the largest faces, by their number."""
+        by_size = sorted(range(len(faces)), key=lambda i: -faces[i].box.width * faces[i].box.height)
+        reasons = {}
+        for i in by_size[:EXPLAINED]:
+            strongest = max(rows[i], key=rows[i].__getitem__)
+            falls = occlusion_map(self._classifier, crops[i], strongest)
+            cells = tuple(tuple(round(float(fall), 3) for fall in line) for line in falls)
+            reasons[i] = Why(strongest, square(faces[i].box, self._detector.framing), cells)
+        return reasons

@@ -91,6 +91,20 @@ def test_a_face_is_found_and_read_and_the_answer_is_as_described(client: httpx.C
     assert max(body["percentages"], key=body["percentages"].get) == "happy"
 
 
+def test_asked_why_it_says_which_parts_of_the_face_the_answer_hangs_on(client: httpx.Client):
+    answer = client.post("/api/predict?why=1", content=JPEG)
+    jsonschema.validate(answer.json(), {"$ref": "#/components/schemas/Prediction", "components": OPENAPI["components"]})
+    (face,) = answer.json()["faces"]
+    left, top, side = face["why"]["square"]
+    assert left < 225 < left + side
+    assert top < 120 < top + side
+    assert face["why"]["emotion"] == "happy"
+    falls = np.array(face["why"]["falls"])
+    assert falls.shape == (6, 6)
+    assert falls.max() > 0
+    assert "why" not in client.post("/api/predict", content=JPEG).json()["faces"][0]
+
+
 def test_the_page_and_the_command_line_give_the_same_answer(client: httpx.Client, tmp_path: Path):
     from edge_agent.cameras.picture_files import read_picture
     from edge_agent.vision.reading import Reader

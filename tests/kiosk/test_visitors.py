@@ -44,6 +44,19 @@ def test_several_faces_are_numbered_and_read_one_by_one(opened: Open, tmp_path: 
     assert page.locator(".findings h3").all_text_contents() == ["The whole picture", "Face 1", "Face 2"]
 
 
+def test_why_colours_what_the_answer_hangs_on(opened: Open, tmp_path: Path):
+    page = opened("/predict")
+    page.set_input_files("#picture", write_picture(tmp_path))
+    expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
+    expect(page.locator(".heat")).to_have_count(0)
+    page.locator("#why").click()
+    expect(page.locator(".heat")).to_have_count(36, timeout=60_000)
+    strong = page.eval_on_selector_all(".heat", "all => all.map(one => Number(one.getAttribute('fill-opacity')))")
+    assert max(strong) > 0.2
+    expect(page.locator("#why")).to_have_count(0)
+    expect(page.locator("#reading")).to_contain_text("The stronger the colour")
+
+
 def test_a_picture_can_be_dropped(opened: Open, tmp_path: Path):
     page = opened("/predict")
     data = list(write_picture(tmp_path).read_bytes())

@@ -82,7 +82,7 @@ class Pictures:
             return page
 
     async def api(self, request: Request) -> Response:
-        """The answer as JSON, the same as ``edge-agent predict --json``."""
+        """The answer as JSON, the same as ``edge-agent predict --json``; ``?why=1`` adds what it hangs on."""
         try:
             return JSONResponse(await self._read(request), headers=FRESH)
         except RefusalError as refusal:
@@ -100,7 +100,7 @@ class Pictures:
         self._uploads += 1
         try:
             upload = await take(request)
-            return await self.worker.read(upload.data, upload.name)
+            return await self.worker.read(upload.data, upload.name, why=request.query_params.get("why") == "1")
         except ClientDisconnect:
             raise RefusalError("timeout", "the browser left") from None
         finally:

@@ -2,7 +2,8 @@
 
 It has its own memory limit, the lowest sensible priority and a time limit after which it is killed and replaced; it
 starts with the first picture and ends when there was none for a while. Both ends speak in frames: four bytes of
-length, then the bytes. A picture goes in, JSON comes out: ``{"prediction": ...}`` or ``{"refused": [code, detail]}``.
+length, then the bytes. What is asked, ``{"name": ..., "why": ...}``, and the picture go in, JSON comes out:
+``{"prediction": ...}`` or ``{"refused": [code, detail]}``.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ class Worker:
         """Id of the running process; None while there is none."""
         return self._process.pid if self._process else None
 
-    async def read(self, data: bytes, name: str) -> dict[str, Any]:
-        """The answer about one picture, as ``edge-agent predict --json`` gives it.
+    async def read(self, data: bytes, name: str, *, why: bool = False) -> dict[str, Any]:
+        """The answer about one picture, as ``edge-agent predict --json`` gives it, and its reasons if ``why``.
 
         Raises:
             RefusalError: timeout, picture or unexpected.
         """
         async with self._turn:
-            return await self._read(data, name)
+            return await self._read(data, json.dumps({"name": name, "why": why}))
 
     async def stop(self) -> None:
         """End the process, whatever it is doing."""
@@ -67,10 +68,10 @@ class Worker:
                 process.kill()
             await process.wait()
 
-    async def _read(self, data: bytes, name: str) -> dict[str, Any]:
+    async def _read(self, data: bytes, question: str) -> dict[str, Any]:
         answered = False
         try:
-            answer = await asyncio.wait_for(self._ask(data, name), self._timeout_s)
+            answer = await asyncio.wait_for(self._ask(data, question), self._timeout_s)
             answered = True
         except asyncio.TimeoutError:
             raise RefusalError("timeout") from None
@@ -87,11 +88,11 @@ class Worker:
         prediction: dict[str, Any] = answer["prediction"]
         return prediction
 
-    async def _ask(self, data: bytes, name: str) -> dict[str, Any]:
+    async def _ask(self, data: bytes, question: str) -> dict[str, Any]:
         process = self._process or await self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        for part in name.encode(), data:
+        for part in question.encode(), data:
             process.stdin.write(_LENGTH.pack(len(part)) + part)
         await process.stdin.drain()
         (length,) = _LENGTH.unpack(await process.stdout.readexactly(_LENGTH.size))
@@ -129,12 +130,12 @@ def main() -> None:
     config = Config.model_validate_json(_receive(pictures) or b"{}")
     reader: Any = None
     answer: dict[str, Any]
-    while (name := _receive(pictures)) is not None and (data := _receive(pictures)) is not None:
+    while (question := _receive(pictures)) is not None and (data := _receive(pictures)) is not None:
         try:
             if reader is None:
                 reader = _load(config)
                 _limit_memory(int(sys.argv[1]))
-            answer = {"prediction": _predict(reader, data, name.decode())}
+            answer = {"prediction": _predict(reader, data, **json.loads(question))}
         except InputError as error:
             answer = {"refused": ["picture", str(error)]}
         except MemoryError:
@@ -174,10 +175,10 @@ def _load(config: Config) -> Any:
     return Reader(config)
 
 
-def _predict(reader: Any, data: bytes, name: str) -> dict[str, Any]:
+def _predict(reader: Any, data: bytes, name: str, why: bool) -> dict[str, Any]:
     from edge_agent.cameras.picture_files import decode_picture
 
-    answer: dict[str, Any] = reader.read(decode_picture(data, name), name).as_dict()
+    answer: dict[str, Any] = reader.read(decode_picture(data, name), name, why=why).as_dict()
     return answer
 
 

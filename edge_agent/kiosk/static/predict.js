@@ -20,13 +20,13 @@ function showError(code) {
   at("working").textContent = "";
 }
 
-async function read(file) {
+async function read(file, why = false) {
   latest = file;
   idle.hold(true);
-  await readAndShow(file).finally(() => latest === file && idle.hold(false));
+  await readAndShow(file, why).finally(() => latest === file && idle.hold(false));
 }
 
-async function readAndShow(file) {
+async function readAndShow(file, why) {
   at("error").textContent = "";
   at("reading").replaceChildren();
   if (file.size > MAX_BYTES) return showError("too_large");
@@ -35,7 +35,7 @@ async function readAndShow(file) {
   const headers = { "content-type": file.type };
   const token = at("token")?.value;
   if (token) headers.authorization = `Bearer ${token}`;
-  const answer = await fetch("/api/predict", { method: "POST", body: file, headers }).catch(() => null);
+  const answer = await fetch(why ? "/api/predict?why=1" : "/api/predict", { method: "POST", body: file, headers }).catch(() => null);
   const body = await answer?.json().catch(() => ({}));
   if (latest !== file) return;
   if (answer === null) return showError("network");
@@ -55,6 +55,7 @@ async function show(file, prediction) {
   const found = prediction.faces.length;
   const title = found ? text("predict_faces", { n: number(found) }) : text("predict_none");
   const words = html("div", { class: "findings" }, html("h2", { id: "found", tabindex: "-1" }, title));
+  if (found) words.append(reasons(file, prediction.faces));
   if (prediction.percentages) words.append(shares(text("predict_whole"), prediction.percentages, 1));
   if (found > 1)
     prediction.faces.forEach((face, index) =>
@@ -68,10 +69,11 @@ async function show(file, prediction) {
 function overlay(faces, [width, height]) {
   const line = Math.max(width, height) / 220;
   const layer = svg("svg", { viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-  faces.forEach(({ box: [x, y, w, h], probabilities }, index) => {
+  faces.forEach(({ box: [x, y, w, h], probabilities, why }, index) => {
     const top = Object.entries(probabilities).reduce((best, one) => (one[1] > best[1] ? one : best));
     const mark = Math.max(line * 6, Math.min(w, h) / 5);
     const tag = { x, y: y - mark, width: mark * (index < 9 ? 1 : 1.5), height: mark, rx: mark / 4 };
+    if (why) layer.append(...heat(why));
     layer.append(
       svg("rect", { class: "box-edge", x, y, width: w, height: h, rx: w / 12, "stroke-width": line * 2 }),
       svg("rect", { class: `box e-${kind(top[0])}`, x, y, width: w, height: h, rx: w / 12, "stroke-width": line }),
@@ -80,6 +82,32 @@ function overlay(faces, [width, height]) {
     );
   });
   return layer;
+}
+
+// The button, or once it was pressed what the colours mean.
+function reasons(file, faces) {
+  if (faces.some((face) => face.why)) return html("p", { class: "fine" }, text("predict_why_meaning"));
+  const button = html("button", { type: "button", id: "why" }, text("predict_why"));
+  button.addEventListener("click", () => read(file, true));
+  return html("p", { class: "drop-actions" }, button);
+}
+
+// Darker where the answer needs what is there.
+function heat({ emotion: label, square: [left, top, side], falls }) {
+  const most = Math.max(0.5, ...falls.flat()); // nats: less is faint, as it is little
+  const cell = side / falls.length;
+  return falls.flatMap((line, row) =>
+    line.map((fall, column) =>
+      svg("rect", {
+        class: `heat e-${kind(label)}`,
+        x: left + column * cell,
+        y: top + row * cell,
+        width: cell,
+        height: cell,
+        "fill-opacity": (0.65 * Math.max(0, fall)) / most,
+      }),
+    ),
+  );
 }
 
 function shares(title, values, factor, most = Infinity) {
