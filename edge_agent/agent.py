@@ -7,6 +7,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import timedelta
 
 from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config
@@ -71,6 +73,7 @@ class Agent:
         self._notifier = notifier or Notifier()
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._next: Config | None = None
+        self._size: tuple[int, ...] = ()
 
     def run(self, stop: threading.Event) -> Config | None:
         """Work until ``stop`` is set, a film is over, or a reload was asked for: then the new configuration comes back.
@@ -108,25 +111,45 @@ class Agent:
             self._health.total(Counter.FRAMES_CAPTURED, self._capture.captured)
             self._health.total(Counter.FRAMES_DROPPED, self._capture.dropped)
             self._carry_out_requests()
-            if self._window.due(time.monotonic(), self._live.state.window_s):
+            if not self._capture.is_film and self._window.due(time.monotonic(), self._live.state.window_s):
                 self._close_window()
             # Here, and only here: a detector or a model that hangs never comes back to this line.
             self._notifier.watchdog()
             self._notifier.status(self._status())
 
     def _process(self, frame: Frame) -> None:
-        # After a long gap everybody is new to the tracker: in one window, those who stayed would count twice.
-        if self._window.frames and not self._pipeline.bridges(frame.captured_monotonic_s):
-            self._close_window()
+        at_s, size, is_film = frame.captured_monotonic_s, frame.image.shape, self._capture.is_film
+        if self._window.frames:
+            resized = size != self._size
+            # After a long gap everybody is new to the tracker: in one window, those who stayed would count twice.
+            ended = is_film and self._window.due(at_s, self._live.state.window_s)
+            if resized or ended or not self._pipeline.bridges(at_s):
+                self._close_window(at_s)
+            if resized:
+                self._pipeline.forget()
+        if is_film and not self._window.frames:  # a film's window begins with its first frame
+            self._window.restart(at_s)
+        self._size = size
         self._pipeline.process(frame)
         self._health.count(Counter.FRAMES_PROCESSED)
-        self._health.gauge("last_frame_monotonic_s", frame.captured_monotonic_s)
+        self._health.gauge("last_frame_monotonic_s", time.monotonic())
 
-    def _close_window(self) -> None:
+    def _close_window(self, film_s: float | None = None) -> None:
+        """Close it now, or where a film is: at ``film_s``, by default after the last frame."""
         now_s = time.monotonic()
+        if self._capture.is_film:
+            ends_s = self._window.start_s + self._live.state.window_s
+            now_s = min(self._capture.film_s if film_s is None else film_s, ends_s)
         if self._live.state.paused or not self._window.has_begun(now_s):
             return
         report = self._window.close(now_s)
+        late_s = time.monotonic() - now_s
+        if self._capture.is_film and late_s > 0:  # read slower than it was taken: this is news all the same
+            report = replace(
+                report,
+                start_monotonic_s=report.start_monotonic_s + late_s,
+                window_start=report.window_start + timedelta(seconds=late_s),
+            )
         self._pipeline.tell_timings(report.suppressed, published=report.shares is not None)
         stored = self._store.append(report)
         self._live.update(report=stored.report, seq=stored.seq)

@@ -32,7 +32,7 @@ readonly KIOSK_ACCOUNT=countenance-kiosk
 readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
 readonly DROP_INS=$UNITS/$SERVICE.d COMMAND=/usr/local/bin/edge-agent
 readonly PYTHON=/usr/bin/python3 # the system's: only it sees apt's picamera2
-readonly READY_S=60 SETTLE_S=5 NEEDED_MB=700
+readonly READY_S=60 SETTLE_S=5 NEEDED_MB=800
 
 CAMERA='' DETECTOR='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN='' UNINSTALL='' PURGE=''
 

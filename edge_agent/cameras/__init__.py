@@ -1,11 +1,12 @@
 """Where pictures come from: one file for each kind of camera, chosen by ``camera.backend``.
 
-Live cameras run in a child process that writes raw frames to a pipe (:mod:`edge_agent.cameras.child`): a driver that
-never returns from a read can be killed, and what it leaked goes with it.
+All of them run in a child process that writes pictures to a pipe (:mod:`edge_agent.cameras.reader`): a driver that
+never returns from a read can be killed, what it leaked goes with it, and a decoder that crashes ends nothing else.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -17,14 +18,28 @@ Image = NDArray[np.uint8]
 """BGR pixels, shape (height, width, 3), 0 to 255."""
 
 
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """What a camera gives at a time."""
+
+    image: Image
+    at_s: float | None = None
+    """Seconds since a film's beginning, by its own time stamps; None of a live camera, whose time is now."""
+    lasts_s: float = 0.0
+    """How long a film shows it, seconds."""
+    note: str = ""
+    """What somebody should be told, once."""
+
+
 class Camera(Protocol):
     """The one thing that every source of pictures can do."""
 
-    def read(self) -> Image | None:
+    def read(self) -> Picture | None:
         """Block until the next picture; None at the end of a film that does not loop.
 
         Raises:
-            CameraError: absent, busy, gone or silent for too long; close it and open a new one.
+            CameraError: absent, busy, gone or without a new picture for too long; close it and open a new one.
+            InputError: a film, picture or folder cannot be read.
         """
 
     def close(self) -> None:
@@ -39,16 +54,7 @@ def open_camera(config: CameraConfig) -> Camera:
         InputError: replay's file cannot be read.
         MissingPackageError: the backend's package or program is not installed.
     """
-    match config.backend:
-        case "replay":
-            from edge_agent.cameras.replay import ReplayCamera
+    from edge_agent.cameras.child import open_child
+    from edge_agent.cameras.replay import ReplayCamera
 
-            return ReplayCamera(config)
-        case "gstreamer":
-            from edge_agent.cameras.gstreamer import open_gstreamer
-
-            return open_gstreamer(config)
-        case "opencv" | "picamera2":
-            from edge_agent.cameras.child import open_child
-
-            return open_child(config)
+    return ReplayCamera(config) if config.backend == "replay" else open_child(config)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edge_agent.cameras import Camera, open_camera
+from edge_agent.cameras import Camera, Picture, open_camera
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError
 from edge_agent.types import CameraState, Frame, Observe
@@ -27,20 +25,25 @@ CameraReport = Callable[[CameraState, str], None]
 class LatestFrame:
     """One slot for the newest frame, filled by a thread of its own.
 
-    A slow pipeline never lags behind: frames that nobody fetched in time are replaced and counted. Only a replay "as
-    fast as possible" (``fps`` 0) waits for the pipeline instead, since there is no pace to keep.
+    A slow pipeline never lags behind a live camera: frames that nobody fetched in time are replaced and counted. A film
+    waits for the pipeline instead. Its frames carry its own time, laid on the monotonic clock from where it was opened:
+    all times between them are the same at any speed and in every run.
 
     Args:
         config: the camera.
         report: called from the capture thread when the camera's state changes.
-        observe: told "read" and how many seconds each frame took to come and be turned upright.
+        observe: told "read" and how many seconds each frame took to come.
     """
 
     def __init__(self, config: CameraConfig, report: CameraReport, observe: Observe = lambda *_: None) -> None:
         self._config = config
         self._report = report
         self._observe = observe
-        self._lossless = config.backend == "replay" and config.fps == 0
+        self.is_film = config.backend == "replay"
+        """Whether frames carry a time of their own, which windows follow, and none is dropped."""
+        self.film_s = 0.0
+        """Where in the film the pipeline is: the end of the last frame that was fetched, on the monotonic clock."""
+        self._film_read_s = 0.0
         self._slot: Frame | None = None
         self._changed = threading.Condition()
         self._stop = threading.Event()
@@ -69,6 +72,8 @@ class LatestFrame:
         with self._changed:
             self._changed.wait_for(lambda: self._slot is not None or self._over, timeout_s)
             frame, self._slot = self._slot, None
+            if frame is not None:
+                self.film_s = self._film_read_s
             self._changed.notify_all()
             return frame
 
@@ -93,7 +98,8 @@ class LatestFrame:
         try:
             self._keep_reading()
         except Exception as error:  # noqa: BLE001 (a thread's boundary: the main thread raises it again)
-            self.failure = error
+            if not self._stop.is_set():  # a film that was closed in the middle has not failed
+                self.failure = error
         with self._changed:
             self._over = True
             self._changed.notify_all()
@@ -121,30 +127,35 @@ class LatestFrame:
         """Read until the camera is to be closed (True) or the film is over (False)."""
         self._camera = camera = open_camera(self._config)
         running = False
+        # In whole seconds, and film times in whole 2**-20 s: a double holds their sums exactly, whatever the start.
+        began_s = float(math.ceil(max(time.monotonic(), self._film_read_s)))
         try:
             while not (self._stop.is_set() or self._paused):
                 asked_s = time.monotonic()
-                image = camera.read()
-                if image is None:
+                picture = camera.read()
+                if picture is None:
                     return False
                 if not running:
                     self._report(CameraState.RUNNING, "")
                     running = True
-                frame = orient(image, self._config)
                 self._observe("read", time.monotonic() - asked_s)
-                self._put(frame)
+                self._put(picture, began_s)
             return True
         finally:
             camera.close()
 
-    def _put(self, image: NDArray[np.uint8]) -> None:
+    def _put(self, picture: Picture, began_s: float) -> None:
         with self._changed:
-            if self._lossless:
+            if self.is_film:
                 self._changed.wait_for(lambda: self._slot is None or self._stop.is_set() or self._paused)
             if self._paused:
                 return
             self.dropped += self._slot is not None
-            self._slot = Frame(image, time.monotonic())
+            captured_s = time.monotonic()
+            if picture.at_s is not None:
+                captured_s = began_s + _exact(picture.at_s)
+                self._film_read_s = captured_s + _exact(picture.lasts_s)
+            self._slot = Frame(picture.image, captured_s)
             self.captured += 1
             self._changed.notify_all()
 
@@ -161,14 +172,6 @@ class LatestFrame:
             self._changed.wait_for(lambda: self._stop.is_set() or not self._paused)
 
 
-def orient(image: NDArray[np.uint8], config: CameraConfig) -> NDArray[np.uint8]:
-    """Turn, mirror and cut a BGR picture of shape (height, width, 3) as the configuration says."""
-    turned = np.rot90(image, -config.rotate_deg // 90) if config.rotate_deg else image
-    if config.mirror:
-        turned = turned[:, ::-1]
-    if config.region != (0.0, 0.0, 1.0, 1.0):
-        height, width = turned.shape[:2]
-        x, y, w, h = config.region
-        left, top = min(width - 1, round(x * width)), min(height - 1, round(y * height))
-        turned = turned[top : max(top + 1, round((y + h) * height)), left : max(left + 1, round((x + w) * width))]
-    return np.ascontiguousarray(turned)
+def _exact(seconds: float) -> float:
+    """To the nearest 2**-20 s (a microsecond)."""
+    return round(seconds * 2**20) / 2**20

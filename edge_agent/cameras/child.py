@@ -1,168 +1,137 @@
 """A camera in a child process, read through a pipe.
 
-``read()`` of a camera driver can block for ever (OpenCV on RTSP: opencv issue 22677), and opening Picamera2 again in
-the same process leaks memory (picamera2 issue 958). Both end with the process, so the driver gets one of its own. It
-writes one JSON line ``{"width", "height", "stride"}`` and then rows of BGR bytes; its error is its last line on stderr.
+``read()`` of a camera driver can block for ever (OpenCV on RTSP: opencv issue 22677), opening Picamera2 again in the
+same process leaks memory (picamera2 issue 958), and a damaged film can end its decoder. All of that ends with the
+process, so the driver gets one of its own. It writes :data:`HEAD`, a note and BGR bytes for each picture, and a head of
+zeros at the end of a film; its error is its last line on stderr, and its exit code says which one.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import select
+import signal
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 
-from edge_agent.cameras import Image
+from edge_agent.cameras import Picture
 from edge_agent.config import CameraConfig
-from edge_agent.errors import CameraError, CameraStalledError, MissingPackageError
+from edge_agent.errors import CameraError, CameraStalledError, CountenanceError, InputError, MissingPackageError
 from edge_agent.host.redaction import redact
 
+HEAD = struct.Struct("<IIddI")
+"""Height and width in pixels, ``at_s`` (NaN: live), ``lasts_s``, bytes of the note."""
 OPENING_S = 20.0
-"""Extra time for the first frame: an RTSP handshake or Picamera2's import on a small board."""
+"""Extra time for the first picture: an RTSP handshake or Picamera2's import on a small board."""
 KILL_AFTER_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class FrameShape:
-    """How the child's bytes make a picture."""
-
-    width: int
-    height: int
-    stride: int
-    """Bytes from one row to the next."""
-
-
-def stall_timeout_s(config: CameraConfig) -> float:
-    """Seconds of silence that count as a stall: a slow camera gets ten of its own frame intervals."""
-    return max(config.stall_s, 10.0 / config.fps if config.fps > 0 else 0.0)
-
-
 def open_child(config: CameraConfig) -> ChildCamera:
-    """Start ``edge_agent.cameras.reader`` for this camera and wait for its first line.
+    """Start ``edge_agent.cameras.reader`` for this camera and wait for its first picture.
 
     Raises:
         CameraError: the child could not open the camera.
+        InputError: it could not read the film.
         MissingPackageError: the package it needs is not installed.
     """
     # The configuration goes by a pipe, since a URL may hold a password and everyone can read a command line.
     command = [sys.executable, "-m", "edge_agent.cameras.reader"]
-    camera = ChildCamera(command, f"{config.backend} camera", stall_timeout_s(config), stdin=config.model_dump_json())
+    name = f"replay: {config.source}" if config.backend == "replay" else f"{config.backend} camera"
+    camera = ChildCamera(command, name, stall_timeout_s(config), config.model_dump_json())
     try:
-        camera.read_shape()
+        camera.open()
     except BaseException:
         camera.close()
         raise
     return camera
 
 
-def last_line(lines: Sequence[str]) -> str:
-    """What our own reader ends with."""
-    return lines[-1].strip()
+def stall_timeout_s(config: CameraConfig) -> float:
+    """Seconds without a new picture that count as a stall: a slow camera gets ten of its own frame intervals."""
+    return max(config.stall_s, 10.0 / config.fps if config.fps else 0.0)
 
 
 class ChildCamera:
-    """Frames from a child's standard output.
+    """Pictures from a child's standard output.
 
     Args:
         command: program and arguments.
         name: what messages call it.
-        stall_s: seconds without a byte after which a read raises.
-        shape: what the child writes; None when it announces it in a first line.
+        stall_s: seconds without a picture after which a read raises.
         stdin: text handed to the child.
-        environ: the child's environment; None: ours.
-        cause: finds the reason for its end in the lines, at least one, that it wrote to stderr.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        name: str,
-        stall_s: float,
-        shape: FrameShape | None = None,
-        stdin: str | None = None,
-        environ: Mapping[str, str] | None = None,
-        cause: Callable[[Sequence[str]], str] = last_line,
-    ) -> None:
+    def __init__(self, command: Sequence[str], name: str, stall_s: float, stdin: str = "") -> None:
         self._name = name
-        self._cause = cause
         self._stall_s = stall_s
-        self._shape = shape
-        self._first = True
+        self._opening_s = OPENING_S
+        self._first: Picture | None = None
         self._child = subprocess.Popen(
             command,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=environ,
+            start_new_session=True,  # a group of its own, so that what it starts can be ended with it
         )
+        assert self._child.stdin is not None
         assert self._child.stdout is not None
         assert self._child.stderr is not None
-        self._out = self._child.stdout.fileno()
-        os.set_blocking(self._child.stderr.fileno(), False)
+        self._out, self._err = self._child.stdout.fileno(), self._child.stderr
+        os.set_blocking(self._err.fileno(), False)
         self._complaint = b""
-        if stdin is not None and self._child.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # the child is gone already; the read says why
-                self._child.stdin.write(stdin.encode())
-            self._child.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # the child is gone already; the read says why
+            self._child.stdin.write(stdin.encode())
+        self._child.stdin.close()
 
-    def read_shape(self) -> None:
-        """Read the child's first line.
+    def open(self) -> None:
+        """Wait for the first picture, which :meth:`read` then gives; raises as that does."""
+        self._first = self.read()
 
-        Raises:
-            CameraError: it gave none in time.
-        """
-        line = bytearray()
-        deadline = self._deadline()
-        while not line.endswith(b"\n"):
-            line += self._receive(1, deadline)
-        self._shape = FrameShape(**json.loads(line))
+    def read(self) -> Picture | None:
+        """The next picture; see :class:`edge_agent.cameras.Camera`."""
+        if self._first is not None:
+            picture, self._first = self._first, None
+            return picture
+        deadline = time.monotonic() + self._stall_s + self._opening_s
+        height, width, at_s, lasts_s, note_bytes = HEAD.unpack(self._receive(HEAD.size, deadline))
+        if not height:
+            return None
+        note = self._receive(note_bytes, deadline).decode()
+        pixels = np.frombuffer(self._receive(height * width * 3, deadline), np.uint8).reshape(height, width, 3)
+        self._opening_s = 0.0
+        return Picture(pixels, None if math.isnan(at_s) else at_s, lasts_s, note)
 
-    def read(self) -> Image | None:
-        """The next frame; see :class:`edge_agent.cameras.Camera`."""
-        assert self._shape is not None
-        shape = self._shape
-        deadline = self._deadline()
-        data = bytearray(shape.height * shape.stride)
+    def close(self) -> None:
+        """End the child and what it started, by force if they do not go."""
+        if self._child.returncode is None:
+            self._signal(signal.SIGTERM)
+            end_s = time.monotonic() + KILL_AFTER_S
+            while not self._has_ended() and time.monotonic() < end_s:
+                time.sleep(0.01)
+            self._signal(signal.SIGKILL)  # before the child is waited for: until then the group's id is its own
+            self._child.wait()
+        for stream in (self._child.stdout, self._child.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _receive(self, size: int, deadline: float) -> bytearray:
+        """So many bytes; a head that ends early is the end of the child."""
+        data = bytearray(size)
         view, filled = memoryview(data), 0
-        while filled < len(data):
+        while filled < size:
             self._wait(deadline)
             count = os.readv(self._out, [view[filled:]])
             if count == 0:
                 raise self._gone()
             filled += count
-        self._first = False
-        rows = np.frombuffer(data, np.uint8).reshape(shape.height, shape.stride)[:, : shape.width * 3]
-        return rows.reshape(shape.height, shape.width, 3)
-
-    def close(self) -> None:
-        """End the child, by force if it does not go."""
-        if self._child.poll() is None:
-            self._child.terminate()
-            try:
-                self._child.wait(KILL_AFTER_S)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-        for stream in (self._child.stdout, self._child.stderr):
-            if stream is not None:
-                stream.close()
-
-    def _deadline(self) -> float:
-        return time.monotonic() + self._stall_s + (OPENING_S if self._first else 0.0)
-
-    def _receive(self, size: int, deadline: float) -> bytes:
-        self._wait(deadline)
-        data = os.read(self._out, size)
-        if not data:
-            raise self._gone()
         return data
 
     def _wait(self, deadline: float) -> None:
@@ -171,7 +140,8 @@ class ChildCamera:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise CameraStalledError(
-                    f"{self._name}: no frame for {self._stall_s:.0f} s (stalled); it is opened again"
+                    f"{self._name}: no new picture for {self._stall_s:.0f} s "
+                    "(silent, or always the very same: stalled); it is opened again"
                 )
             try:
                 ready, _, _ = select.select([self._out], [], [], min(remaining, 1.0))
@@ -182,16 +152,27 @@ class ChildCamera:
                 return
 
     def _drain_stderr(self) -> None:
-        if self._child.stderr is not None and not self._child.stderr.closed:
-            self._complaint = (self._complaint + (self._child.stderr.read() or b""))[-4000:]
+        if not self._err.closed:
+            self._complaint = (self._complaint + (self._err.read() or b""))[-4000:]
 
-    def _gone(self) -> CameraError | MissingPackageError:
+    def _gone(self) -> CountenanceError:
         """Why the child's output ended, without secrets: the page shows it."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._child.wait(KILL_AFTER_S)
         self._drain_stderr()
         lines = self._complaint.decode(errors="replace").strip().splitlines()
-        reason = redact(self._cause(lines)) if lines else f"its process ended with code {self._child.returncode}"
-        if self._child.returncode == MissingPackageError.exit_code:
-            return MissingPackageError(reason)
-        return CameraError(reason if reason.startswith(self._name) else f"{self._name}: {reason}")
+        code = self._child.returncode
+        if code is not None and code < 0:
+            reason = f"its process was ended by {signal.Signals(-code).name} (a decoder's crash, or no memory left)"
+        else:
+            reason = redact(lines[-1].strip()) if lines else f"its process ended with code {code}"
+        kinds: tuple[type[CountenanceError], ...] = MissingPackageError, InputError
+        kind = next((kind for kind in kinds if kind.exit_code == code), CameraError)
+        return kind(reason if reason.startswith(self._name) else f"{self._name}: {reason}")
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self._child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._child.pid, number)

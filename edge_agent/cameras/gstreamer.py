@@ -8,10 +8,15 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
-from collections.abc import Sequence
+import subprocess
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
-from edge_agent.cameras.child import ChildCamera, FrameShape, last_line, stall_timeout_s
+import numpy as np
+
+from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, MissingPackageError
 
@@ -23,14 +28,16 @@ OF_ELEMENT = "ERROR: from element "
 # all that follow. So the frames get the pipe under another number, and what is printed goes nowhere: on standard
 # error it would hide GStreamer's own last line, which says why a pipeline ended.
 FRAMES_FD = 3
+KEPT_LINES = 200
+LAST_WORDS_S = 1.0
 _FRAMES_APART = ["sh", "-c", f'exec "$@" {FRAMES_FD}>&1 >/dev/null', "sh"]
 
 
-def open_gstreamer(config: CameraConfig) -> ChildCamera:
-    """Run the pipeline of ``camera.source`` and read its pictures as BGR of the configured size.
+def frames(config: CameraConfig) -> Iterator[Image]:
+    """Pictures of ``camera.source``'s pipeline as BGR of the configured size, thinned to ``camera.fps``.
 
     Raises:
-        CameraError: ``camera.source`` is no pipeline.
+        CameraError: ``camera.source`` is no pipeline, or it ended.
         MissingPackageError: GStreamer's tools are not installed.
     """
     if shutil.which(PROGRAM) is None:
@@ -41,24 +48,37 @@ def open_gstreamer(config: CameraConfig) -> ChildCamera:
     if not isinstance(config.source, str) or not config.source.strip():
         raise CameraError("gstreamer camera: camera.source must be a pipeline without its sink, e.g. 'videotestsrc'")
     # GStreamer pads each row of packed BGR to a multiple of four bytes (GstVideoInfo's default stride).
-    shape = FrameShape(config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4)
+    width, height, stride = config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4
     environ = {**os.environ, "LC_ALL": "C"}  # the cause is found by its English words
-    return ChildCamera(
-        _command(config), "gstreamer camera", stall_timeout_s(config), shape, environ=environ, cause=first_error
-    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(_command(config), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines: deque[bytes] = deque(maxlen=KEPT_LINES)
+        listener = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+        listener.start()
+        while len(data := process.stdout.read(height * stride)) == height * stride:
+            rows = np.frombuffer(data, np.uint8).reshape(height, stride)[:, : width * 3]
+            yield rows.reshape(height, width, 3)
+        listener.join(LAST_WORDS_S)
+    told = [line.decode(errors="replace").strip() for line in lines]
+    reason = first_error(told) if told else f"{PROGRAM} ended with code {process.returncode}"
+    raise CameraError(f"gstreamer camera: {reason}")
 
 
 def _command(config: CameraConfig) -> list[str]:
     caps = f"video/x-raw,format=BGR,width={config.width_px},height={config.height_px}"
     try:
-        elements = [*shlex.split(str(config.source)), "!", "videoconvert", "!", "videoscale"]
+        elements = shlex.split(str(config.source))
     except ValueError as error:
         raise CameraError(f"gstreamer camera: camera.source is no pipeline: {error}") from error
     if config.fps:
         pace = Fraction(config.fps).limit_denominator(1000)
-        elements += ["!", "videorate", "drop-only=true"]  # a pace is a limit: frames are left out, never doubled
-        caps += f",framerate=[0/1,{pace.numerator}/{pace.denominator}]"
-    return [*_FRAMES_APART, PROGRAM, "-q", *elements, "!", caps, "!", "fdsink", f"fd={FRAMES_FD}"]
+        # A pace is a limit: frames are left out, never doubled, and before anything is done to them.
+        limit = f"video/x-raw(ANY),framerate=[0/1,{pace.numerator}/{pace.denominator}]"
+        elements += ["!", "videorate", "drop-only=true", "!", limit]
+    elements += ["!", "videoconvert", "!", "videoscale", "!", caps]
+    return [*_FRAMES_APART, PROGRAM, "-q", *elements, "!", "fdsink", f"fd={FRAMES_FD}"]
 
 
 def first_error(lines: Sequence[str]) -> str:
@@ -82,7 +102,7 @@ def first_error(lines: Sequence[str]) -> str:
             return f"{path.rpartition(':')[2]}: {text}" + (f" ({detail})" if detail else "")
         if line.startswith(ERROR):
             return line.removeprefix(ERROR)
-    return last_line(lines)
+    return lines[-1]
 
 
 def _detail(lines: Sequence[str]) -> str:

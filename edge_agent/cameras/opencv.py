@@ -1,19 +1,19 @@
-"""USB cameras (V4L2) and network streams (RTSP, HTTP) through OpenCV. Runs in the reader's process."""
+"""USB cameras (V4L2) through OpenCV. Runs in the reader's process."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
-import re
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.cameras import Image
+from edge_agent.cameras.pace import Pace
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError
-from edge_agent.host.redaction import redact
 
 # From linux/videodev2.h: struct v4l2_capability and flags of its capabilities and device_caps.
 _CAPABILITY = struct.Struct("16s 32s 32s I I I 12x")
@@ -21,34 +21,30 @@ _QUERYCAP = 0x80000000 | _CAPABILITY.size << 16 | ord("V") << 8
 _CAPTURES = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_CAPTURE_MPLANE
 _HAS_OWN = 0x80000000  # V4L2_CAP_DEVICE_CAPS
 
-URL = re.compile(r"^[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-
 
 def frames(config: CameraConfig) -> Iterator[Image]:
-    """Frames as they come.
+    """Frames as they come, thinned to ``camera.fps``: what is not due is not decoded.
 
     Raises:
         CameraError: it cannot be opened, or it stopped giving frames.
     """
-    # RTSP over TCP: over UDP a lost packet smears the picture, which reads as an expression.
-    os.environ.setdefault("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     import cv2
 
-    source = config.source
-    shown = f"opencv camera {redact(str(source))}"
-    is_url = isinstance(source, str) and URL.match(source) is not None
-    if not is_url:
-        source = _device(source, shown)
-    capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG if is_url else cv2.CAP_V4L2)
+    shown = f"opencv camera {config.source}"
+    node = _device(config.source, shown)
+    capture = cv2.VideoCapture(node, cv2.CAP_V4L2)
     if not capture.isOpened():
-        raise CameraError(f"{shown}: {_why_not(source, is_url)}")
-    if not is_url:
-        _ask_for(capture, config)
-    while True:
-        good, image = capture.read()
+        raise CameraError(f"{shown}: {_why_not(node)}")
+    _ask_for(capture, config)
+    pace = Pace(config.fps or 0.0)
+    while capture.grab():
+        if not pace.is_due(time.monotonic()):
+            continue
+        good, image = capture.retrieve()
         if not good:
-            raise CameraError(f"{shown}: it stopped giving frames (unplugged, or the stream ended)")
+            break
         yield image
+    raise CameraError(f"{shown}: it stopped giving frames (unplugged)")
 
 
 def _device(source: str | int, shown: str) -> str:
@@ -59,16 +55,12 @@ def _device(source: str | int, shown: str) -> str:
     return str(path.resolve())
 
 
-def _why_not(source: str | int, is_url: bool) -> str:
-    if is_url:
-        return "cannot open the stream; check address, user and password with: ffplay URL"
-    if not os.access(str(source), os.R_OK | os.W_OK):
-        return f"no permission for {source}; add the user to the group 'video'"
-    if not _can_capture(str(source)):
-        return (
-            f"{source} captures nothing (some cameras have a second node, for metadata); see: v4l2-ctl --list-devices"
-        )
-    return f"{source} is busy; see which program uses it with: fuser -v {source}"
+def _why_not(node: str) -> str:
+    if not os.access(node, os.R_OK | os.W_OK):
+        return f"no permission for {node}; add the user to the group 'video'"
+    if not _can_capture(node):
+        return f"{node} captures nothing (some cameras have a second node, for metadata); see: v4l2-ctl --list-devices"
+    return f"{node} is busy; see which program uses it with: fuser -v {node}"
 
 
 def _can_capture(node: str) -> bool:

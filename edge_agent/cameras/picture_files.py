@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,24 @@ def read_picture(path: Path) -> NDArray[np.uint8]:
     except OSError as error:
         raise InputError(f"{path}: cannot read the picture: {error.strerror}") from error
     return decode_picture(data, str(path))
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder in natural order: 2.jpg comes before 10.jpg. Hidden files are none.
+
+    Raises:
+        InputError: there are none.
+    """
+    paths = [p for p in folder.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+    if not paths:
+        raise InputError(f"replay: {folder} holds no picture ({', '.join(sorted(PICTURE_SUFFIXES))})")
+    return sorted(paths, key=natural)
+
+
+def natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts numbers within names by their value."""
+    parts = re.split(r"(\d+)", path.name)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def decode_picture(data: bytes, name: str) -> NDArray[np.uint8]:

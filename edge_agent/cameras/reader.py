@@ -1,33 +1,37 @@
-"""The child process of a live camera: ``python -m edge_agent.cameras.reader < camera-config.json > frames``."""
+"""The child process of a camera: ``python -m edge_agent.cameras.reader < camera-config.json > pictures``."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
 
-import numpy as np
-
-from edge_agent.cameras import Image
+from edge_agent.cameras import Image, Picture
+from edge_agent.cameras.child import HEAD
+from edge_agent.cameras.orient import orient
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CountenanceError
 
+URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+SAMPLED = 4
+"""Every so many-th pixel of every so many-th row tells whether a picture is the one before."""
+
 
 def main() -> int:
-    """Open the camera of the configuration on standard input and write its frames until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends us in its order
+    """Open the camera of the configuration on standard input and write its pictures until the pipe closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us in its order
     config = CameraConfig.model_validate_json(sys.stdin.read())
     out = _claim_stdout()
     try:
-        frames = _frames(config)
-        first = next(frames)
-        height, width = first.shape[:2]
-        _write(out, (json.dumps({"width": width, "height": height, "stride": width * 3}) + "\n").encode())
-        _write(out, np.ascontiguousarray(first).data.cast("B"))
-        for image in frames:
-            _write(out, np.ascontiguousarray(image).data.cast("B"))
+        for picture in _pictures(config):
+            image, note = orient(picture.image, config), picture.note.encode()
+            at_s = math.nan if picture.at_s is None else picture.at_s
+            _write(out, HEAD.pack(*image.shape[:2], at_s, picture.lasts_s, len(note)) + note)
+            _write(out, image.data.cast("B"))
+        _write(out, HEAD.pack(0, 0, 0.0, 0.0, 0))
     except BrokenPipeError:
         return 0
     except CountenanceError as error:
@@ -37,18 +41,45 @@ def main() -> int:
 
 
 def _claim_stdout() -> int:
-    """Keep the pipe for frames alone: whatever a driver prints to standard output goes to standard error."""
+    """Keep the pipe for pictures alone: whatever a driver prints to standard output goes to standard error."""
     out = os.dup(1)
     os.dup2(2, 1)
     return out
 
 
+def _pictures(config: CameraConfig) -> Iterator[Picture]:
+    if config.backend == "replay":
+        from edge_agent.cameras.film import pictures
+
+        return pictures(config)
+    return map(Picture, changing(_frames(config)))
+
+
 def _frames(config: CameraConfig) -> Iterator[Image]:
-    if config.backend == "picamera2":
-        from edge_agent.cameras.picamera2 import frames
-    else:
-        from edge_agent.cameras.opencv import frames
+    match config.backend:
+        case "picamera2":
+            from edge_agent.cameras.picamera2 import frames
+        case "gstreamer":
+            from edge_agent.cameras.gstreamer import frames
+        case _ if URL.match(str(config.source)):
+            from edge_agent.cameras.stream import frames
+        case _:
+            from edge_agent.cameras.opencv import frames
     return frames(config)
+
+
+def changing(images: Iterator[Image]) -> Iterator[Image]:
+    """Those that differ from the one before.
+
+    A sensor has noise, so the very same bytes again are a frozen stream: they are no new picture, and too many of them
+    are a stall. The first proves nothing yet, and is left out.
+    """
+    before: bytes | None = None
+    for image in images:
+        sample = image[::SAMPLED, ::SAMPLED].tobytes()
+        if before is not None and sample != before:
+            yield image
+        before = sample
 
 
 def _write(out: int, data: memoryview | bytes) -> None:

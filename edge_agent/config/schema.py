@@ -110,6 +110,9 @@ def _inside(region: Region) -> Region:
     return region
 
 
+Area = Annotated[Region, AfterValidator(_inside)]
+
+
 class CameraConfig(_Section):
     """Where pictures come from and how they are turned before anyone looks at them."""
 
@@ -117,11 +120,12 @@ class CameraConfig(_Section):
     source: str | int = 0
     width_px: Annotated[int, Field(ge=16, le=7680)] = 640
     height_px: Annotated[int, Field(ge=16, le=4320)] = 480
-    fps: Annotated[float, Field(ge=0.0, le=240.0)] = 15.0
+    fps: Annotated[float, Field(ge=0.0, le=240.0)] | None = 15.0
     loop: bool = True
     rotate_deg: Literal[0, 90, 180, 270] = 0
     mirror: bool = False
-    region: Annotated[Region, AfterValidator(_inside)] = (0.0, 0.0, 1.0, 1.0)
+    region: Area = (0.0, 0.0, 1.0, 1.0)
+    masks: Annotated[tuple[Area, ...], Field(max_length=100)] = ()
     stall_s: Annotated[float, Field(gt=0.0, le=600.0)] = 10.0
     reopen_max_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 60.0
 

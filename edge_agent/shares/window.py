@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import PrivacyConfig, WindowConfig
-from edge_agent.host.clock import Clock, to_millisecond
+from edge_agent.host.clock import Clock
 from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.shares.rolling import RollingPeople
 from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
@@ -100,7 +100,7 @@ class Window:
     def restart(self, now_monotonic_s: float) -> None:
         """Drop what this window holds and begin a new one."""
         self._start_s = now_monotonic_s
-        self._start = to_millisecond(self._clock.wall())
+        self._start = self._clock.wall_at(now_monotonic_s)
         self.frames = 0
         self._rate.begin()
         self._people: dict[int, _Person] = {}
@@ -130,6 +130,11 @@ class Window:
             nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
             person = self._people.setdefault(face.track, nobody)
             person.add(posterior.astype(np.float64), float(weight))
+
+    @property
+    def start_s(self) -> float:
+        """When it began, on the monotonic clock."""
+        return self._start_s
 
     def due(self, now_monotonic_s: float, window_s: float) -> bool:
         """Whether the window has lasted its time, which is ``window_s`` now."""

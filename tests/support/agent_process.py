@@ -24,7 +24,7 @@ def configure(folder: Path, **sections: Mapping[str, Any]) -> Path:
         write_astronaut(picture)
     values: dict[str, dict[str, Any]] = {
         "device": {"id": "test"},
-        "camera": {"backend": "replay", "source": str(picture), "fps": 20},
+        "camera": {"backend": "replay", "source": str(picture), "fps": 10},
         "detector": {"kind": "haar"},
         "window": {"seconds": 1},
         "privacy": {"min_people": 1, "acknowledged_use": True},

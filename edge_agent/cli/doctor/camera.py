@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 
 from edge_agent.cameras import Image, open_camera
-from edge_agent.cameras.capture import orient
 from edge_agent.cli.doctor import service
 from edge_agent.cli.doctor.check import Check, failed, ok, warning
 from edge_agent.config import CameraConfig, Config
@@ -58,21 +58,18 @@ def examine(config: Config) -> Iterable[Check]:
 
 def _look(config: CameraConfig) -> Sample | None:
     """Read for :data:`MEASURE_S` after a warm-up; None when not a single frame came."""
-    camera = open_camera(config)
-    try:
+    with closing(open_camera(config)) as camera:
         last, times, opened_s = camera.read(), list[float](), time.monotonic()
         while last is not None and not _enough(times, opened_s):
-            image = camera.read()
-            if image is None:
+            picture = camera.read()
+            if picture is None:
                 break
-            last = image
+            last = picture
             if time.monotonic() - opened_s >= WARM_UP_S:
                 times.append(time.monotonic())
-    finally:
-        camera.close()
     if last is None:
         return None
-    return Sample((len(times) - 1) / (times[-1] - times[0]) if len(times) >= MIN_FRAMES else None, orient(last, config))
+    return Sample((len(times) - 1) / (times[-1] - times[0]) if len(times) >= MIN_FRAMES else None, last.image)
 
 
 def _enough(times: list[float], opened_s: float) -> bool:
@@ -83,7 +80,7 @@ def _enough(times: list[float], opened_s: float) -> bool:
 def _rate(config: CameraConfig, sample: Sample) -> Check:
     if sample.frames_per_s is None:
         return warning("frame rate", f"fewer than {MIN_FRAMES} frames came, too few to tell", "a longer film, or loop")
-    if config.fps == 0:
+    if not config.fps:
         return ok("frame rate", f"{sample.frames_per_s:.1f} frames a second, none asked for")
     detail = f"{sample.frames_per_s:.1f} frames a second of the {config.fps:g} that camera.fps asks for"
     if sample.frames_per_s >= SLOW * config.fps:

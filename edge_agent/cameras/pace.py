@@ -1,0 +1,27 @@
+"""Thins a live camera's frames to ``camera.fps`` before they are decoded, converted or copied."""
+
+from __future__ import annotations
+
+
+class Pace:
+    """Says of each frame whether it is due.
+
+    A frame may come up to half an interval early, so that a camera of just this rate loses none to its jitter; over
+    time no more than ``fps`` frames a second pass.
+
+    Args:
+        fps: frames a second; 0 lets every frame pass.
+    """
+
+    def __init__(self, fps: float) -> None:
+        self._interval_s = 1.0 / fps if fps else 0.0
+        self._due_s = float("-inf")
+
+    def is_due(self, at_s: float) -> bool:
+        """Whether the frame that came at this moment passes."""
+        early_s = self._due_s - at_s
+        if early_s > self._interval_s / 2:
+            return False
+        # From when it was due, so that jitter does not add up; after a gap from now on, so that no burst follows.
+        self._due_s = self._interval_s + (self._due_s if abs(early_s) <= self._interval_s / 2 else at_s)
+        return True
