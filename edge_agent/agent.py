@@ -25,7 +25,7 @@ from edge_agent.vision.pipeline import Pipeline
 log = logging.getLogger(__name__)
 
 ReloadAsked = queue.SimpleQueue[None]
-"""What a signal may interrupt anywhere and still be put into, unlike an Event, whose lock it may already hold."""
+"""A signal handler may put into it at any moment. An Event would not do: the interrupted code may hold its lock."""
 
 TURN_S = 0.2
 """Longest wait for a frame, so that windows close and the watchdog is fed while the camera is away."""
@@ -37,16 +37,16 @@ class Agent:
 
     Args:
         config: the configuration.
-        ready: what the line "ready" in the log says of the parts.
+        ready: what the log line "ready" says about the parts.
         live: what everybody may know right now.
         health: counters.
         store: takes every closed window, and remembers a pause.
         window: gathers what is seen.
-        pipeline: looks at every frame.
+        pipeline: reads every frame.
         capture: brings the frames.
         tell_news: called when the store or the agent's state has something new.
         read_config: reads the configuration again and raises ConfigError if it is wrong now; None without a file.
-        reload_asked: filled by whoever wants a reload.
+        reload_asked: filled by anyone who wants a reload.
         notifier: tells systemd.
     """
 
@@ -82,15 +82,15 @@ class Agent:
             CountenanceError: a replay's file cannot be read, or a camera's package is missing.
         """
         try:
-            self._follow_pause()  # before the camera is opened, whose light would come on
+            self._follow_pause()  # before the camera is opened: its light would come on
             self._capture.start()
             self._say_ready()
             try:
                 self._loop(stop)
             finally:
-                if self._next is None:  # STOPPING=1 would make systemd wait for the end of this process
+                if self._next is None:  # on a reload, STOPPING=1 would make systemd wait for the end of this process
                     self._notifier.stopping()
-                # A camera that cannot be opened at all has seen no window, not even an empty one.
+                # A camera that could never be opened has no window, not even an empty one.
                 if self._capture.failure is None or self._window.frames:
                     self._close_window()
         finally:
@@ -113,7 +113,7 @@ class Agent:
             self._carry_out_requests()
             if not self._capture.is_film and self._window.due(time.monotonic(), self._live.state.window_s):
                 self._close_window()
-            # Here, and only here: a detector or a model that hangs never comes back to this line.
+            # Only here: a detector or a model that hangs never reaches this line.
             self._notifier.watchdog()
             self._notifier.status(self._status())
 
@@ -170,7 +170,8 @@ class Agent:
     # -- what others may ask for (any thread) -------------------------------------------------------------------
 
     def pause(self) -> None:
-        """Close the camera and publish no windows until :meth:`resume`; a store on a disk keeps it over a restart."""
+        """Close the camera and publish no windows until :meth:`resume`; a store on a disk remembers it over a
+        restart."""
         self._store.paused = True
         if self._store.in_memory:
             log.warning("paused until the agent restarts: the pause cannot be kept, %s", self._store.reason)
@@ -183,7 +184,7 @@ class Agent:
         """Read the configuration again and start over with it.
 
         Raises:
-            ConfigError: it is wrong now; the agent goes on with the old one.
+            ConfigError: it is wrong now; the agent continues with the old one.
         """
         self._configuration()
         self._reload_asked.put(None)
@@ -203,7 +204,8 @@ class Agent:
         return self._read_config()
 
     def _follow_pause(self) -> None:
-        """Do as the store says: whoever pauses tells it, and a disk that comes late may bring an earlier pause."""
+        """Follow the store's pause: all who pause write it there, and a disk that appears late may have an earlier
+        one."""
         paused = self._store.paused
         if paused == self._live.state.paused:
             return

@@ -1,4 +1,4 @@
-"""The one place that wires: it builds the agent's parts, starts what runs beside its loop, and reloads."""
+"""The one place that wires: it builds the agent's parts, starts what runs next to its loop, and reloads."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ log = logging.getLogger(__name__)
 def run_agent(path: Path | None) -> int:
     """``edge-agent run``: work until SIGTERM or SIGINT, or until a replay that does not loop is over.
 
-    SIGHUP, like the MQTT command ``reload``, reads the configuration again. A wrong one is reported and not taken, and
-    one that turns out not to work before its first window is given up for the one before.
+    SIGHUP, like the MQTT command ``reload``, reads the configuration again. A wrong one is reported and ignored. If one
+    does not work before its first window, the agent returns to the previous one.
 
     Returns:
         0.
@@ -46,7 +46,7 @@ def run_agent(path: Path | None) -> int:
         CountenanceError: as :class:`Assembly` and its ``run`` do.
     """
     stop, reload_asked = threading.Event(), ReloadAsked()
-    # First of all, so that a stop while the model loads is a clean one, too, and no wish to reload is ever lost.
+    # First, so that a stop while the model loads is clean, too, and no reload is lost.
     _listen_to_signals(stop, reload_asked)
     config: Config | None = load_config(path)
     previous: Config | None = None
@@ -77,12 +77,12 @@ def _listen_to_signals(stop: threading.Event, reload_asked: ReloadAsked) -> None
 class Assembly:
     """All parts of one configuration, joined; a wrong setting is an error before anything starts.
 
-    Camera and broker may be absent: they are waited for while the agent runs.
+    Camera and broker may be absent: the running agent waits for them.
 
     Args:
         config: the configuration.
-        read_config: reads it again and raises ConfigError if it is wrong now; None where it came from no file.
-        reload_asked: filled by whoever wants that; what comes too late for this assembly is for the next one to see.
+        read_config: reads it again and raises ConfigError if it is wrong now; None if it did not come from a file.
+        reload_asked: filled by anyone who wants a reload. What comes too late for this assembly, the next one sees.
 
     Raises:
         CountenanceError: ConfigError, ModelError, DetectorError, StoreError or MissingPackageError, as the parts do.

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 STALE_WINDOWS, STALE_MARGIN_S = 3.0, 5.0
-"""After so many windows and seconds without a new one, figures count as out of date."""
+"""After this many window lengths and seconds without a new window, figures count as out of date."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +27,10 @@ class LiveState:
     """Grows with every change."""
     camera: CameraState = CameraState.STARTING
     camera_detail: str = ""
-    """The reason in one line when the camera is not running: with its address, so for the log and not for the page."""
+    """Why the camera is not running, in one line. It may have the camera's address: for the log, not for the page."""
     paused: bool = False
     window_s: float = 0.0
-    """How long windows last now, which the command ``set_window`` changes."""
+    """Length of windows as it is now; the command ``set_window`` changes it."""
     report: WindowReport | None = None
     """The window that was closed last, in this session."""
     seq: int | None = None
@@ -40,7 +40,7 @@ class LiveState:
 
     @property
     def measures(self) -> bool:
-        """Whether pictures come in and are looked at."""
+        """Whether pictures arrive and are read."""
         return self.camera is CameraState.RUNNING and not self.paused
 
     def report_age_s(self, now_monotonic_s: float) -> float | None:
@@ -51,10 +51,10 @@ class LiveState:
 
     @property
     def stale_after_s(self) -> float | None:
-        """The age from which on the last window's figures are out of date; None before the first."""
+        """Age in seconds at which the last window's figures become out of date; None before the first."""
         if self.report is None:
             return None
-        # It may have been cut short, where the camera went away or the length was set anew.
+        # It may have been cut short: the camera went away, or the length was changed.
         return max(self.report.window_s, self.window_s) * STALE_WINDOWS + STALE_MARGIN_S
 
 
@@ -75,7 +75,7 @@ class Live:
         return self._state
 
     def update(self, **changes: Any) -> LiveState:
-        """Replace fields of the state and wake all who wait; without a real change nothing happens."""
+        """Replace fields of the state and wake all who wait; if nothing really changes, nothing happens."""
         with self._changed:
             new = replace(self._state, **changes)
             if new != self._state:
@@ -90,7 +90,7 @@ class Live:
         self.update(camera=state, camera_detail=detail)
 
     def wait(self, seen_version: int, timeout_s: float) -> LiveState:
-        """Block until the version differs from ``seen_version`` or the time is over, then return the state."""
+        """Wait until the version differs from ``seen_version`` or the time is over, then return the state."""
         with self._changed:
             self._changed.wait_for(lambda: self._state.version != seen_version, timeout_s)
             return self._state

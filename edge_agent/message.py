@@ -1,4 +1,4 @@
-"""The one JSON form of everything that leaves the device: MQTT, the page and exports use it alike.
+"""The one JSON form of everything that leaves the device: MQTT, the page and exports all use it.
 
 docs/mqtt.md explains the fields; ``edge_agent/schemas/`` holds a JSON Schema for each kind of message.
 """
@@ -17,10 +17,10 @@ SCHEMA = 1
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """Compact ASCII JSON, fields in their documented order; ASCII, since a lone surrogate has no UTF-8.
+    """Compact ASCII JSON, fields in their documented order. ASCII, because a lone surrogate cannot be UTF-8.
 
     Raises:
-        ValueError: a number is not finite, which JSON cannot say.
+        ValueError: a number is not finite; JSON has no form for it.
     """
     return json.dumps(payload, separators=(",", ":"), allow_nan=False).encode()
 
@@ -36,7 +36,7 @@ def window_payload(stored: StoredWindow, device_id: str, historical: bool = Fals
     Args:
         stored: what the store returned.
         device_id: ``device.id`` of the configuration.
-        historical: True when it is told later than it was measured.
+        historical: True when it is sent later than it was measured.
     """
     report = stored.report
     return {

@@ -1,4 +1,4 @@
-"""Whether a configuration, each of whose values is good, fits its files, its model and itself."""
+"""Whether a configuration with good values also fits its files, its model and itself."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _EVERY_ADDRESS = ("0.0.0.0", "::")  # noqa: S104 (compared, not bound)
 
 
 def check_fit(config: Config, labels: Callable[[], tuple[str, ...]]) -> None:
-    """What ``run`` makes sure of before anything starts, and ``config check`` without starting anything.
+    """Checks before the start of ``run``, and in ``config check``.
 
     Args:
         config: the configuration.
-        labels: the model's emotion names; asked for only where the page is to show some of them.
+        labels: gives the model's emotion names; called only if the page shows a selection of them.
 
     Raises:
-        ConfigError: all that does not fit, one line a fault.
+        ConfigError: what does not fit, one line per fault.
         ModelError: as ``labels`` does.
     """
     checks: list[Callable[[], object]] = [lambda: _check_ports(config)]

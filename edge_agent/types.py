@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Observe = Callable[[str, float], None]
-"""Told the name of a stage and how many seconds one passage through it took."""
+"""Called with the name of a stage and the seconds that one pass through it took."""
 
 
 class CameraState(str, Enum):

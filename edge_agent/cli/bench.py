@@ -1,6 +1,6 @@
 """``edge-agent bench``: how long each stage takes on this device, and the frame rate to expect.
 
-The stages are the agent's own, in its own loop. The camera is left out: it works in a process of its own, beside them.
+The stages are the agent's own, in its own loop. The camera is left out: it runs in a separate process.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def frames_per_s(self) -> float:
-        """What the median frame allows; a slower camera sets the pace instead."""
+        """Frame rate that the median frame allows; a slower camera sets the pace."""
         return 1000.0 / self.frame_ms[0]
 
 
@@ -95,8 +95,8 @@ class Bench:
 def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames: int = FRAMES) -> Bench:
     """Measure the pipeline of this configuration with each number of threads.
 
-    The detector looks at a textured picture of the camera's size; ``faces`` faces are then put where it found whatever
-    it found, so that the stages behind it have the same work on every device.
+    The detector reads a textured picture of the camera's size. Then its result is replaced by ``faces`` made-up faces,
+    so the later stages have the same work on every device.
 
     Raises:
         DetectorError, ModelError, MissingPackageError: as loading them does.
@@ -120,7 +120,7 @@ def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames
 
 
 class _Placed:
-    """The real detector, whose time counts and whose faces do not."""
+    """The real detector: its time counts, its faces are replaced."""
 
     def __init__(self, detector: Detector, faces: list[Face]) -> None:
         self.kind: DetectorKind = detector.kind
@@ -152,7 +152,7 @@ def _measure(
 
 @contextmanager
 def _opencv_threads(count: int) -> Iterator[None]:
-    """Let OpenCV, which the detector runs in, use as many threads as the model."""
+    """Let OpenCV, which runs the detector, use as many threads as the model."""
     import cv2
 
     before = cv2.getNumThreads()
@@ -164,7 +164,7 @@ def _opencv_threads(count: int) -> Iterator[None]:
 
 
 def _texture(height: int, width: int) -> NDArray[np.uint8]:
-    """A picture with the statistics of natural ones (amplitude falls with frequency), shape (height, width, 3)."""
+    """A picture with the statistics of natural pictures (amplitude falls with frequency), shape (height, width, 3)."""
     noise = np.random.default_rng(0).standard_normal((height, width, 3))
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width)[None, :])
     spectrum = np.fft.fft2(noise, axes=(0, 1)) / np.maximum(frequency, 1 / max(height, width))[..., None]
@@ -173,7 +173,7 @@ def _texture(height: int, width: int) -> NDArray[np.uint8]:
 
 
 def _place(faces: int, height: int, width: int) -> list[Face]:
-    """Faces side by side, a quarter of the picture's height each, as a camera over a screen sees them."""
+    """Faces next to each other, each a quarter of the picture's height, as a camera over a screen sees them."""
     side, placed = height / 4, []
     for number in range(faces):
         x, y = (number + 0.5) * width / faces - side / 2, height / 2 - side / 2
@@ -183,7 +183,7 @@ def _place(faces: int, height: int, width: int) -> list[Face]:
 
 
 _LANDMARKS = ((0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.78), (0.65, 0.78))
-"""Where a face that looks at the camera has its eyes, nose and mouth, in fractions of its box."""
+"""Eyes, nose and mouth of a frontal face, in fractions of its box."""
 
 
 def _quantiles(times_ms: list[float]) -> tuple[float, float]:
@@ -212,7 +212,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _machine_model() -> str:
-    """The board's name where the firmware tells it, else the processor's."""
+    """The board's name if the firmware has it, else the processor's."""
     for path in CPU_MODEL_FILES:
         if not path.is_file():
             continue

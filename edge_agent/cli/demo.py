@@ -1,4 +1,4 @@
-"""The whole way on one machine: a film of a real face, a broker of its own, the page, and bars in the terminal."""
+"""Everything on one machine: a film of a real face, a broker, the page, and bars in the terminal."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILM_FRAMES = 72
 FRAME_SIZE = 640, 480
 """Width, height."""
 OWN_SECTIONS = ("DEVICE", "CAMERA", "MQTT", "STORE")
-"""The environment may be that of a real device, whose broker and store must not see the demo."""
+"""Variables of a real device are ignored: its broker and its store must not see the demo."""
 
 
 def run_demo(seconds: float | None) -> int:
@@ -58,7 +58,7 @@ def _config(folder: Path, film: Path, broker_port: int) -> Config:
             "device": {"id": "demo", "name": "Countenance demo"},
             "camera": {"backend": "replay", "source": str(film), "fps": FPS},
             "window": {"seconds": 2, "rolling_s": 60},
-            "privacy": {"min_people": 1, "acknowledged_use": True},  # nobody is in view of a film
+            "privacy": {"min_people": 1, "acknowledged_use": True},  # a film has nobody in view
             "mqtt": {"port": broker_port, "version": "3.1.1"},  # amqtt never answers a CONNECT of version 5 with a will
             "store": {"path": str(folder / "windows.sqlite")},
             "kiosk": {"enabled": True, "port": _free_port()},
@@ -70,7 +70,7 @@ def _config(folder: Path, film: Path, broker_port: int) -> Config:
 
 
 def _show(config: Config, seconds: float | None) -> int:
-    """Run the agent in a thread and draw what the broker brings back."""
+    """Run the agent in a thread and draw what comes back from the broker."""
     stop = threading.Event()
     failures: list[CountenanceError] = []
 

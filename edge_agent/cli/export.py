@@ -21,13 +21,13 @@ from edge_agent.types import StoredWindow
 def export(config: Config, start: datetime | None, end: datetime | None, as_json: bool, target: TextIO) -> int:
     """``edge-agent export``: write the stored windows from ``start`` up to, not including, ``end``.
 
-    The agent may be running. Windows that it still keeps in memory because its disk is full are not in the file.
+    The agent may be running. If its disk is full, windows that it keeps in memory are not in the file.
 
     Args:
         config: names the store and the device.
         start: None for the oldest window.
         end: None for the newest one.
-        as_json: JSON lines in place of CSV.
+        as_json: JSON lines instead of CSV.
         target: opened with ``newline=""``.
 
     Returns:
@@ -51,7 +51,7 @@ def export(config: Config, start: datetime | None, end: datetime | None, as_json
 
 
 def write_file(config: Config, start: datetime | None, end: datetime | None, as_json: bool, path: Path) -> int:
-    """The same into a file, which is there only once it is whole.
+    """The same into a file; it appears only when it is complete.
 
     Raises:
         StoreError: as :func:`export` does, or the file cannot be written.

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has seen enough ("| head"); Python would complain again when it flushes at exit.
+        # The reader of our output has closed it ("| head"). Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 (the outermost boundary: it reports and ends)
@@ -154,7 +154,7 @@ def _seconds(text: str) -> float:
 
 
 def _threads(text: str) -> tuple[int, ...]:
-    """``1,2,4``, each as ``model.threads`` may be."""
+    """``1,2,4``; each must be valid for ``model.threads``."""
     read = _setting("model", "threads")
     return tuple(read(part) for part in text.split(","))
 
@@ -170,7 +170,7 @@ def _moment(text: str) -> datetime:
 
 
 def _setting(section: str, key: str, *also: str) -> Callable[[str], Any]:
-    """Reads an option by the rule that holds for this key of the configuration, or takes one of ``also`` as it is."""
+    """Reads an option by the rule of this configuration key, or takes one of ``also`` as it is."""
 
     def read(text: str) -> Any:
         from pydantic import ValidationError
@@ -209,7 +209,7 @@ def _predict(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     if args.detector:
         config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
-    setup("warning", form=config.log.format)  # the answers are the output; only trouble is told beside
+    setup("warning", form=config.log.format)  # the answers are the output; only warnings go to standard error
     return predict_files(args.images, config, args.json, args.annotate)
 
 

@@ -1,4 +1,4 @@
-"""Emotions of the faces in pictures that somebody hands in: ``edge-agent predict`` and the page's ``/predict``.
+"""Emotions of the faces in given pictures: ``edge-agent predict`` and the page's ``/predict``.
 
 Nothing is kept. These answers are about single pictures that their owner chose; ``privacy.min_people`` is for cameras.
 """
@@ -21,13 +21,14 @@ from edge_agent.vision.reading import Prediction, Reader
 
 
 def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate_dir: Path | None) -> int:
-    """Read each file and write a line for it; a bad one is a line on standard error and the rest go on.
+    """Read each file and write a line for it. A bad one gives a line on standard error, and the others are still read.
 
     Returns:
-        The exit code: 0, or that of :class:`InputError` if any picture could not be read, or its copy not be written.
+        The exit code: 0, or that of :class:`InputError` if a picture could not be read, or its copy could not be
+        written.
 
     Raises:
-        InputError: no copies can be written to ``annotate_dir``; nothing has been read then.
+        InputError: no copies can be written to ``annotate_dir``; then nothing is read.
     """
     if annotate_dir is not None:
         _make_folder(annotate_dir)

@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 10.0
 
 Count = Annotated[int, Field(ge=0)]
-Label = Annotated[str, Field(pattern=r"^[^\p{C}]{1,40}$")]  # no control characters: they would move the cursor
+Label = Annotated[str, Field(pattern=r"^[^\p{C}]{1,40}$")]  # without control characters, which would move the cursor
 Percent = Annotated[float, Field(ge=0.0, le=100.0)]
 
 
 class _Window(BaseModel):
-    """What is drawn of a window (docs/mqtt.md); further fields are left alone."""
+    """The fields of a window that are drawn (docs/mqtt.md); others are ignored."""
 
     model_config = ConfigDict(strict=True, hide_input_in_errors=True)
 
@@ -42,13 +42,14 @@ class _Window(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Something that somebody published."""
+    """A message that was published."""
 
     topic: str
     payload: bytes
 
     def window(self) -> dict[str, Any] | None:
-        """The window for :func:`edge_agent.cli.bars.bars`; None, with a warning, if it is none: anyone may publish."""
+        """The window for :func:`edge_agent.cli.bars.bars`; None, with a warning, if it is not a window: anyone may
+        publish."""
         try:
             return _Window.model_validate_json(self.payload).model_dump()
         except ValidationError as error:

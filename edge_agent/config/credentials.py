@@ -19,7 +19,7 @@ TOKEN_ENV_NAME = "COUNTENANCE_KIOSK_TOKEN"  # noqa: S105
 
 
 def mqtt_password(password_file: Path | None, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
-    """The password, the first of: ``password_file``, ``$CREDENTIALS_DIRECTORY/mqtt_password``, the environment.
+    """The password; the first found of ``password_file``, ``$CREDENTIALS_DIRECTORY/mqtt_password``, the environment.
 
     Raises:
         ConfigError: a file that should hold it cannot be read or is empty.

@@ -1,4 +1,4 @@
-"""Turn pydantic's report into lines that name file, key path, value and what would be right."""
+"""Turns pydantic's report into lines with the file, the key path, the value and what would be right."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _shown_keys(keys: tuple[str, ...]) -> str:
 
 
 def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tuple[str, ...]:
-    """Without the name of a union's branch ("int"), which pydantic adds behind the key that stands in the file."""
+    """Without the name of a union's branch ("int"), which pydantic adds after the key that is in the file."""
     if detail["type"] in ("extra_forbidden", "invalid_key", "missing"):
         return keys
     real: list[str] = []
@@ -150,7 +150,7 @@ def _shown(value: Any) -> str:
     text = repr(value)
     if len(text) > MOST_READ:
         return f"this, of {len(text):,} characters,"
-    return _cut(redact(text))  # before it is cut: half a camera's address does not look like one any more
+    return _cut(redact(text))  # before it is cut: half of a camera's address no longer looks like one
 
 
 def _cut(text: str) -> str:

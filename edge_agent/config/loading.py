@@ -20,7 +20,7 @@ MOST_BYTES = 4 * MOST_CHARACTERS
 
 
 def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> Config:
-    """Read ``path`` (None: defaults only), lay the environment over it and validate.
+    """Read ``path`` (None: only defaults), apply the environment and validate.
 
     Raises:
         ConfigError: the file is missing, unreadable, empty or not YAML, or values are wrong; one line a fault.
@@ -30,7 +30,7 @@ def load_config(path: Path | None, environ: Mapping[str, str] = os.environ) -> C
 
 
 def make_config(values: dict[str, Any], origin: str, environ: Mapping[str, str]) -> Config:
-    """Lay the environment over ``values``, which messages call ``origin``, and validate.
+    """Apply the environment to ``values`` and validate; messages call them ``origin``.
 
     Raises:
         ConfigError: values are wrong; one line a fault.
@@ -67,7 +67,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 def _with_environment(
     values: dict[str, Any], environ: Mapping[str, str]
 ) -> tuple[dict[str, Any], dict[tuple[str, ...], str]]:
-    """Lay ``COUNTENANCE_A__B=value`` over ``values``; also return which key came from which variable."""
+    """Apply ``COUNTENANCE_A__B=value`` to ``values``; also return which key came from which variable."""
     merged = {key: dict(value) if isinstance(value, dict) else value for key, value in values.items()}
     sources: dict[tuple[str, ...], str] = {}
     for name, text in sorted(environ.items()):
@@ -81,7 +81,7 @@ def _with_environment(
 
 
 def _put(tree: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
-    """Set ``tree[a][b] = value``, copying the nested mappings on the way and making missing ones."""
+    """Set ``tree[a][b] = value``, copying nested mappings, and making missing ones."""
     *parents, last = keys
     for key in parents:
         child = tree.get(key)

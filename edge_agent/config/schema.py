@@ -81,7 +81,7 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class _Section(BaseModel):
-    """Frozen, with unknown keys refused: a mistyped key must not be silently without effect."""
+    """Frozen, and unknown keys are refused: a mistyped key must not be ignored without a word."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True, protected_namespaces=()
@@ -114,7 +114,7 @@ Area = Annotated[Region, AfterValidator(_inside)]
 
 
 class CameraConfig(_Section):
-    """Where pictures come from and how they are turned before anyone looks at them."""
+    """Where pictures come from, and how they are turned before they are read."""
 
     backend: Literal["picamera2", "opencv", "gstreamer", "replay"] = "opencv"
     source: str | int = 0
@@ -140,7 +140,7 @@ class DetectorConfig(_Section):
 
 
 class FacesConfig(_Section):
-    """Which of the faces found are good enough to be read."""
+    """Which of the found faces are good enough to be read."""
 
     min_size_px: Annotated[int, Field(ge=1, le=4096)] = 20
     min_sharpness: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
@@ -161,7 +161,7 @@ WINDOW_S = (1.0, 3600.0)
 
 
 class WindowConfig(_Section):
-    """Over how long a time people's emotions are aggregated."""
+    """Time over which people's emotions are aggregated."""
 
     seconds: Annotated[float, Field(ge=WINDOW_S[0], le=WINDOW_S[1])] = 10.0
     rolling_s: Annotated[float, Field(ge=0.0, le=86400.0)] = 900.0
@@ -190,7 +190,7 @@ class TlsConfig(_Section):
 
     @model_validator(mode="after")
     def _on_where_it_is_described(self) -> TlsConfig:
-        """Whoever names a certificate expects TLS, and would send user name and password in clear."""
+        """Who names a certificate expects TLS; without it, user name and password would be sent in clear text."""
         named = [key for key in ("ca_file", "cert_file", "key_file") if getattr(self, key) is not None]
         if named and not self.enabled:
             raise ValueError(f"{' and '.join(named)} without TLS: add 'enabled: true', or take that out")
@@ -198,7 +198,7 @@ class TlsConfig(_Section):
 
 
 class MqttConfig(_Section):
-    """The broker and how to speak to it. The password is a secret: see docs/mqtt.md."""
+    """The broker and how to connect to it. The password is a secret: see docs/mqtt.md."""
 
     enabled: bool = True
     host: Host = "127.0.0.1"
@@ -217,7 +217,7 @@ class MqttConfig(_Section):
 
 
 class StoreConfig(_Section):
-    """The file of windows: history of the page and outbox of MQTT in one."""
+    """The file of windows: the page's history and MQTT's outbox in one."""
 
     path: Path = STATE_DIR / "windows.sqlite"
     max_age_days: Annotated[float, Field(gt=0.0, le=3650.0)] = 30.0

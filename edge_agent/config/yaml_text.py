@@ -1,4 +1,4 @@
-"""YAML as the configuration takes it: what cannot be read is one line that says where and what to do."""
+"""YAML for the configuration: what cannot be read gives one line that says where and what to do."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parse_yaml(text: str, origin: str) -> Any:
         origin: the file or environment variable, for messages.
 
     Raises:
-        ConfigError: it is not YAML, a key stands twice, or a value is none of the kind that it looks like.
+        ConfigError: it is not YAML, a key is there twice, or a value is not of the kind that it looks like.
     """
     if len(text) > MOST_CHARACTERS:
         raise ConfigError(f"{origin}: longer than {MOST_CHARACTERS:,} characters: this is no configuration")
@@ -80,7 +80,7 @@ def _quoted(text: str) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses what PyYAML lets pass, and says where it stumbled in cases that it does not foresee."""
+    """Refuses what PyYAML lets pass, and says where it failed in cases that PyYAML does not expect."""
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
@@ -99,7 +99,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value such as 2026-13-01, or ``!!bool x``, ends in whatever Python's own conversion raises."""
+        """A value such as 2026-13-01, or ``!!bool x``, raises whatever Python's own conversion raises."""
         kind = node.tag.rpartition(":")[2]
         if node.tag not in _KINDS:
             raise _problem(f"'{kind}' is no kind of value here; put a text that begins with '!' in quotes", node)
@@ -116,7 +116,7 @@ class _Loader(yaml.SafeLoader):
         return value
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A later key replaces an earlier one of the same name without a word in YAML; here that is an error."""
+        """In YAML a later key silently replaces an earlier one of the same name; here that is an error."""
         seen: set[Any] = set()
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if not isinstance(key_node, yaml.ScalarNode):

@@ -1,7 +1,7 @@
-"""Counters, gauges and latencies of the running agent, fed by every stage, told on MQTT and to Prometheus.
+"""Counters, gauges and latencies of the running agent, fed by every stage, published on MQTT and for Prometheus.
 
 The standard library only: :mod:`edge_agent.health.prometheus` turns a snapshot into Prometheus' format,
-:mod:`edge_agent.host.machine` reads what the hardware says of itself.
+:mod:`edge_agent.host.machine` reads the hardware's sensors.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ RECENT = 1000
 """Observations per stage that quantiles are taken from."""
 
 RATE_S = 60.0
-"""Rates are taken over at least the last minute, once the agent has run that long."""
+"""Rates are over at least the last minute, once the agent has run that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """How one counter is told."""
+    """How one counter is published."""
 
     unit: str
     """What is counted."""
     text: str
-    """What Prometheus and the JSON Schema of ``.../health`` say of it."""
+    """Description for Prometheus and for the JSON Schema of ``.../health``."""
     health: str = ""
     """Its place in ``.../health``, levels joined by dots; empty where only Prometheus has it."""
     reason: str = ""
-    """Prometheus' label ``reason``, where counters differ in nothing else."""
+    """Prometheus' label ``reason``, for counters that differ only in that."""
 
 
 class Counter(Enum):
@@ -77,7 +77,7 @@ class HealthSnapshot:
     counters: dict[Counter, int]
     """Every one of them, from the start on."""
     rates_hz: dict[Counter, float]
-    """How fast each counter grew of late, per second."""
+    """How fast each counter has grown lately, per second."""
     gauges: dict[str, float]
     latencies: dict[str, Latency]
 
@@ -121,17 +121,17 @@ class Health:
             self._counters[counter] += n
 
     def total(self, counter: Counter, value: int) -> None:
-        """Set a counter that somebody else keeps, for instance the camera's thread."""
+        """Set a counter that another thread keeps, for example the camera's."""
         with self._lock:
             self._counters[counter] = value
 
     def gauge(self, name: str, value: float) -> None:
-        """Set a value that goes up and down; its unit stands in its name."""
+        """Set a value that goes up and down; its unit is in its name."""
         with self._lock:
             self._gauges[name] = value
 
     def observe(self, stage: str, seconds: float) -> None:
-        """One passage through a stage took so long."""
+        """One pass through a stage took this long."""
         with self._lock:
             kept = self._stages.setdefault(stage, _Stage())
             kept.recent.append(seconds)

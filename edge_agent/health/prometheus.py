@@ -1,4 +1,4 @@
-"""The same figures for Prometheus: one registry, on a port of its own or behind the page.
+"""The same figures for Prometheus: one registry, on a separate port or behind the page.
 
 https://prometheus.io/docs/practices/naming/
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class _Collector:
-    """Reads everything at the moment it is asked."""
+    """Reads everything when Prometheus asks."""
 
     def __init__(self, config: Config, live: Live, health: Health, store: Store, clock: Clock) -> None:
         self._config, self._live, self._health, self._store, self._clock = config, live, health, store, clock
@@ -100,7 +100,7 @@ class _Collector:
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
-    """A family without a sample where the value is not known: a missing figure is no zero."""
+    """A family without a sample if the value is not known: a missing figure is not zero."""
     from prometheus_client.core import GaugeMetricFamily
 
     family = GaugeMetricFamily(f"countenance_{name}", text)

@@ -1,4 +1,4 @@
-"""The metrics on a port of their own."""
+"""The metrics on a separate port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONNECTIONS = 8
 
 
 def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callable[[], None]:
-    """Answer ``http://host:port/metrics`` from a thread of its own; the returned function ends that.
+    """Answer ``http://host:port/metrics`` from a thread; the returned function ends it.
 
     Raises:
         ListenError: the address cannot be listened on.
@@ -28,7 +28,7 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
     from prometheus_client import make_wsgi_app
 
     listener = listen("metrics", config.host, config.port)
-    # Not start_http_server(), which insists on an address that is there, and asks the name service for its name.
+    # Not start_http_server(): it needs an address that exists already, and asks the name service for its name.
     server = _Server((config.host, config.port), _Handler, bind_and_activate=False)
     server.socket.close()
     server.socket, server.server_name, server.server_port = listener, config.host, config.port
@@ -46,7 +46,8 @@ def serve_metrics(config: MetricsConfig, registry: CollectorRegistry) -> Callabl
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each connection, and so few connections: beyond that the oldest gives way, which is the idlest."""
+    """A thread for each connection, and few connections. When there are too many, the oldest, which is the idlest, is
+    closed."""
 
     daemon_threads = True
 
@@ -70,7 +71,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing of single requests, and waits for none for long."""
+    """Logs no single requests, and waits for none for long."""
 
     timeout = 10.0
 
@@ -80,4 +81,4 @@ class _Handler(WSGIRequestHandler):
             super().handle()
 
     def log_message(self, *_args: object) -> None:
-        """To standard error, in the class above."""
+        """The class above writes to standard error."""

@@ -1,4 +1,4 @@
-"""The periodic account of how the device is doing: one dictionary, for MQTT's ``health``."""
+"""The periodic report on the device: one dictionary, for MQTT's ``health``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_agent.store import Store, StoreStats
 
 
 def health_payload(config: Config, session: str, health: Health, store: Store, clock: Clock) -> dict[str, Any]:
-    """How the device is doing as docs/mqtt.md describes it; null where something cannot be known here."""
+    """The state of the device as docs/mqtt.md describes it; null for what cannot be known here."""
     snapshot, stats = health.snapshot(), store.stats()
     return {
         "schema": SCHEMA,
@@ -35,7 +35,7 @@ def health_payload(config: Config, session: str, health: Health, store: Store, c
 
 
 def _counted(snapshot: HealthSnapshot, section: str) -> dict[str, Any]:
-    """The counters of one section of the message, each in its place."""
+    """The counters of one section of the message."""
     told: dict[str, Any] = {}
     for counter, value in snapshot.counters.items():
         first, *levels = counter.value.health.split(".")

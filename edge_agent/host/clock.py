@@ -1,7 +1,7 @@
-"""Wall time, monotonic time and whether the wall clock can be believed.
+"""Wall time, monotonic time and whether the wall clock can be trusted.
 
-A Raspberry Pi without a battery-backed clock boots at the time of its last shutdown and jumps when NTP answers, so
-intervals are monotonic, and a wall time is only trusted once the kernel says that it is disciplined.
+A Raspberry Pi without a battery-backed clock boots at the time of its last shutdown and jumps when NTP answers, So
+intervals are monotonic, and a wall time is only trusted once the kernel says that it is synchronised.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ class Clock:
         return _boot_id()
 
     def wall_at(self, monotonic_s: float) -> datetime:
-        """What the wall clock, as it is now, says of an earlier moment of this boot; UTC, to the millisecond."""
+        """The time of an earlier moment of this boot, by the wall clock as it is now; UTC, to the millisecond."""
         moment = self.wall() - timedelta(seconds=self.monotonic_s() - monotonic_s)
         return to_millisecond(moment)
 
 
 def kernel_clock_synchronised() -> bool:
-    """Ask the kernel with adjtimex(2), which needs no privilege; False where it does not answer."""
+    """Ask the kernel with adjtimex(2), which needs no privilege; False if it does not answer."""
     adjtimex = _adjtimex()
     if adjtimex is None:
         return False
@@ -71,7 +71,7 @@ def _boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        # Without one nothing may be re-stamped across processes: a made-up id matches only this process.
+        # Without an id nothing may be re-stamped across processes: a made-up one matches only this process.
         return str(uuid.uuid4())
 
 

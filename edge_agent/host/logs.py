@@ -48,7 +48,7 @@ def setup(
 ) -> None:
     """Send everything that is logged in this process to ``stream`` (default: stderr); call it again to change it.
 
-    ``level`` holds for this project; libraries speak from warning on, and from info on when it is ``debug``.
+    ``level`` is for this project. Libraries log from warning on, and from info on when it is ``debug``.
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
@@ -82,7 +82,7 @@ def _is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def complain(message: str, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ) -> None:
-    """Write what ends a command to stderr, as an error where that is the journal; works before :func:`setup`."""
+    """Write the message that ends a command to stderr; in the journal it is an error. Works before :func:`setup`."""
     stream = stream or sys.stderr
     priority = "<3>" if _is_journal(stream, environ) else ""
     stream.writelines(f"{priority}{line}\n" for line in redact(message).splitlines())
@@ -97,7 +97,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """As text, with the priority in front that journald strips off; it adds the time itself."""
+    """Text with the priority in front. journald removes it, and adds the time itself."""
 
     def format(self, record: logging.LogRecord) -> str:
         """One line; fields are logfmt."""
@@ -122,7 +122,7 @@ def _line(record: logging.LogRecord) -> str:
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What was given as ``extra``, plain and without secrets, then the exception and its traceback if there is one."""
+    """The fields of ``extra``, plain and without secrets, then the exception and its traceback if there is one."""
     fields = {key: value for key, value in vars(record).items() if key not in _RECORD_ATTRIBUTES}
     plain = {key: HIDDEN if is_secret_name(key) else _plain(value) for key, value in fields.items()}
     if record.exc_info and record.exc_info[1] is not None:
@@ -132,7 +132,7 @@ def _fields(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """A value that JSON can hold; what it cannot becomes redacted text."""
+    """A value for JSON; what JSON cannot hold becomes redacted text."""
     if isinstance(value, Enum):
         return _plain(value.value)
     if value is None or isinstance(value, (bool, int)):
@@ -155,7 +155,7 @@ def _logfmt(value: Any) -> str:
 class RepeatLimit(logging.Filter):
     """Lets the same warning or error through :data:`REPEATS_BURST` times a period and counts the others.
 
-    "The same" is the same text from the same module, whatever its fields; information is never held back.
+    "The same" is the same text from the same module, with any fields; information always passes.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -164,7 +164,7 @@ class RepeatLimit(logging.Filter):
         self._seen: OrderedDict[tuple[str, int, str], _Repeats] = OrderedDict()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record passes; one that passes after others were left out gets the field ``left_out``."""
+        """Whether the record passes. The first that passes after others were left out gets the field ``left_out``."""
         if record.levelno < logging.WARNING:
             return True
         key, now = (record.name, record.levelno, str(record.msg)), self._clock()

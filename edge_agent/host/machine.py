@@ -1,4 +1,4 @@
-"""What the hardware says of itself, read from the kernel's files; every figure is None where there is no such file."""
+"""The hardware's sensors, read from the kernel's files; a figure is None if its file does not exist."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decode_throttled(text: str) -> Mapping[str, bool] | None:
 
 
 def _ask_firmware() -> str | None:
-    """Kernels without the file still have Raspberry Pi's own program."""
+    """Without the kernel's file, Raspberry Pi's program has the answer."""
     program = shutil.which("vcgencmd")
     if program is None:
         return None
@@ -56,13 +56,13 @@ def _ask_firmware() -> str | None:
 
 
 def rss_bytes(root: Path = Path("/")) -> int | None:
-    """Memory that this process holds, without its children."""
+    """Memory of this process, without its children."""
     text = _read(root / "proc/self/statm")
     return int(text.split()[1]) * os.sysconf("SC_PAGE_SIZE") if text else None
 
 
 def disk_free_bytes(path: Path) -> int | None:
-    """Room left where ``path`` is or would be."""
+    """Free space where ``path`` is or would be."""
     folder = next((parent for parent in (path, *path.absolute().parents) if parent.is_dir()), None)
     try:
         return None if folder is None else shutil.disk_usage(folder).free

@@ -1,4 +1,4 @@
-"""What the user who runs a command may look at; the service's own folder, for one, is closed to others."""
+"""What the user of a command may read; the service's folder, for example, is closed to others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_barred(path: Path) -> bool:
-    """Whether this user may not read ``path``, or not even look whether it is there.
+    """Whether this user may not read ``path``, or may not even see whether it exists.
 
     ``Path.is_file()`` raises PermissionError below such a folder up to Python 3.13, and says False from 3.14 on.
     """

@@ -1,6 +1,6 @@
-"""The interpreter of .tflite files: three packages carry the same one, and only this place looks for them.
+"""The interpreter of .tflite files. Three packages have the same one, and only this module looks for them.
 
-Detectors and the classifier run in it, and their files are checked here alike.
+Detectors and the classifier run in it, and their files are checked here in the same way.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ _INSTALL = {
 
 
 class Interpreter(Protocol):
-    """What the three packages' interpreters have in common, as far as we use it."""
+    """The part of the interpreter that all three packages have and that we use."""
 
     def allocate_tensors(self) -> None:
-        """Make room for the tensors; needed before anything else."""
+        """Allocate the tensors; needed before anything else."""
 
     def get_input_details(self) -> list[dict[str, Any]]:
         """Index, shape, dtype and quantization of the inputs."""
@@ -61,7 +61,7 @@ class Interpreter(Protocol):
         """Copy a value out."""
 
     def get_signature_runner(self) -> Any:
-        """The model under the names that its author gave to inputs and outputs."""
+        """The model with the names that its author gave to inputs and outputs."""
 
 
 def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: int = 1) -> tuple[str, Interpreter]:
@@ -82,7 +82,7 @@ def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: in
 
 
 def read_tflite(path: Path, size_bytes: int, sha256: str) -> bytes:
-    """The content of a .tflite file that is what the .json beside it says; raises ModelError where it is not."""
+    """The content of a .tflite file; raises ModelError if it does not match the .json next to it."""
     content = read_model_file(path)
     if len(content) < size_bytes:
         raise ModelError(f"{path}: truncated: {len(content)} of {size_bytes} bytes; copy it again")
@@ -97,7 +97,7 @@ def read_tflite(path: Path, size_bytes: int, sha256: str) -> bytes:
 
 
 def read_model_file(path: Path) -> bytes:
-    """A file's content; raises ModelError where it cannot be read."""
+    """A file's content; raises ModelError if it cannot be read."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Sockets that the page and the metrics are answered on."""
+"""Listening sockets of the page and the metrics."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 128
 _IP_FREEBIND = 15
-"""<linux/in.h>; Python has a name for it from 3.11 on only. It serves IPv6 sockets, too."""
+"""<linux/in.h>; Python has a name for it only from 3.11 on. It works for IPv6 sockets, too."""
 
 
 def listen(section: str, host: str, port: int) -> socket.socket:
     """A listening socket for a section of the configuration, ``kiosk`` or ``metrics``.
 
-    At start the network may not be there yet. So an address that is not this machine's is listened on all the same, and
-    a warning says so: it is answered as soon as the machine has it.
+    At the start the network may not be up yet. So it listens also on an address that this machine does not have, with a
+    warning; it answers there as soon as the machine has it.
 
     Raises:
         ListenError: the port is taken or not for this user, or the name leads to no address.

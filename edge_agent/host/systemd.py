@@ -1,4 +1,4 @@
-"""Tells systemd how the agent is doing: sd_notify(3) without a library, for none ships wheels.
+"""Tells systemd how the agent is doing: sd_notify(3) without a library, because none has wheels.
 
 Outside systemd (no ``NOTIFY_SOCKET``) every method does nothing.
 """
@@ -40,7 +40,7 @@ class Notifier:
             self._send(line)
 
     def watchdog(self) -> None:
-        """Call this on real progress only, as often as you like: it is passed on four times a watchdog period."""
+        """Call this only on real progress, as often as you like: it is sent four times per watchdog period."""
         if self.watchdog_s is None:
             return
         now = time.monotonic()
@@ -52,7 +52,7 @@ class Notifier:
         self._send("STOPPING=1", self._status_line(status))
 
     def _status_line(self, text: str) -> str | None:
-        """``STATUS=...`` on one line and without passwords, or None when it is the one shown already."""
+        """``STATUS=...`` on one line and without passwords, or None if it is already shown."""
         line = redact(" ".join(text.split()))[:STATUS_MAX_CHARS]
         if not line or line == self._status:
             return None
@@ -60,7 +60,8 @@ class Notifier:
         return f"STATUS={line}"
 
     def _send(self, *assignments: str | None) -> bool:
-        """Send as one datagram; a manager that cannot be reached must not stop the pipeline: it is logged, once."""
+        """Send as one datagram. A manager that cannot be reached must not stop the pipeline, so it is only logged,
+        once."""
         if self._address is None:
             return False
         try:
@@ -76,7 +77,7 @@ class Notifier:
 
 
 def _socket_address(environ: Mapping[str, str]) -> bytes | None:
-    """sd_notify(3): a path, or ``@name`` for the abstract name space, where the ``@`` stands for a NUL byte."""
+    """sd_notify(3): a path, or ``@name`` for the abstract name space, where ``@`` means a NUL byte."""
     value = environ.get("NOTIFY_SOCKET", "")
     if not value.startswith(("/", "@")):
         return None

@@ -1,4 +1,5 @@
-"""The web application: a few addresses that only read, and one that reads a picture. See ``static/openapi.json``."""
+"""The web application: a few addresses that only read figures, and one that reads a picture. See
+``static/openapi.json``."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ class Site:
         live: the agent's state.
         store: its windows.
         labels: the model's emotion names.
-        registry: what ``/metrics`` tells.
+        registry: what ``/metrics`` publishes.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Site:
         return HTMLResponse(page, headers=FRESH)
 
     async def static(self, request: Request) -> Response:
-        """Files of the page: kept for ever under an address with their hash, else asked for again by their ETag."""
+        """Files of the page. With their hash in the address browsers keep them for ever, else they ask again with the
+        ETag."""
         name = request.path_params["name"]
         if name not in static_names():
             return PlainTextResponse("not found", 404)
@@ -180,7 +182,7 @@ class Site:
         return board(self._config, visit, now, self.pictures.mode != "off")
 
     def _build(self) -> str:
-        """Made from a page without figures: changes with whatever an open page shows of the configuration."""
+        """A hash of the page without figures: it changes when the page shows another configuration."""
         page = self._page(Visit(load_language(self._config.kiosk.language)), figures(LiveState(), self._shown, ""))
         logo = self._logo.stat().st_mtime_ns if self._logo is not None else None
         return build(f"{page}{logo}")

@@ -11,13 +11,13 @@ from typing import Any
 from edge_agent.live import Live, LiveState
 
 PING_S = 10.0
-"""A page that hears nothing for a few of these takes the agent for dead."""
+"""A page that hears nothing for a few of these concludes that the agent is gone."""
 MAX_PAGES = 200
 _RETRY_MS = 2000
 
 
 class Feed:
-    """Spreads changes of :class:`Live` to all open pages; slow ones skip to the newest state."""
+    """Sends changes of :class:`Live` to all open pages; slow ones skip to the newest state."""
 
     def __init__(self, live: Live, look: Callable[[LiveState], dict[str, Any]]) -> None:
         self._live = live

@@ -1,4 +1,4 @@
-"""What stands between the network and the page: names it answers to, headers that fence it in, and the token."""
+"""Between the network and the page: the names it answers to, protective headers, and the token."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 HEADERS = {
-    # Everything comes from this server, nothing stands inline; blob: is the visitor's own picture on /predict.
+    # Everything comes from this server, and nothing is inline. blob: is the visitor's own picture on /predict.
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
     "connect-src 'self'; img-src 'self' blob:; media-src 'self' blob:; form-action 'self'; base-uri 'none'; "
     "frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    # Not "no-referrer": a browser would then send "Origin: null" with the form of /predict.
+    # Not "no-referrer": browsers would then send "Origin: null" with the form of /predict.
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(self), microphone=(), geolocation=()",
 }
 FRESH = {"cache-control": "no-store"}
-"""For answers that are another one each time."""
+"""For answers that differ each time."""
 
 
 def is_loopback(host: str) -> bool:
@@ -49,8 +49,8 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Refuses requests under foreign names and from foreign pages, and adds :data:`HEADERS` to every answer.
 
-    A page on the internet can point its own name at this machine (DNS rebinding) and would then read the figures with
-    its visitor's browser; the name in the Host header gives it away.
+    A page on the internet can point its own name to this machine (DNS rebinding), and could then read the figures with
+    its visitor's browser. The name in the Host header shows it.
     """
 
     def __init__(self, app: App, config: KioskConfig) -> None:
@@ -83,7 +83,7 @@ class Guard:
 
 
 def is_token(given: str, token: SecretStr) -> bool:
-    """Compare in a time that does not tell how much of it was right."""
+    """Compare in a time that does not depend on how much of it is right."""
     return hmac.compare_digest(given.encode(), token.get_secret_value().encode())
 
 
@@ -103,7 +103,7 @@ def _without_port(host: str) -> str:
 
 
 def _is_address(name: str) -> bool:
-    """An address cannot be rebound: whoever asks by number already knows where we are."""
+    """An address cannot be rebound: who asks by number already knows where we are."""
     try:
         ipaddress.ip_address(name)
     except ValueError:

@@ -1,4 +1,4 @@
-"""What the store remembers, for the trend and for downloads."""
+"""The store's past, for the trend and for downloads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class BadQueryError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A stretch of time and how finely to cut it."""
+    """A span of time and the length of its buckets."""
 
     start: datetime
     end: datetime
@@ -64,7 +64,7 @@ def parse_query(values: Mapping[str, str], now: datetime) -> Query:
 
 
 class History:
-    """Answers of ``/api/history``, each kept for a moment: fifty walls ask the disk once."""
+    """Answers of ``/api/history``, each kept for a moment, so that fifty screens ask the disk once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""The page's words: one JSON file a language in ``languages/``, so that anybody can add one without code."""
+"""The page's words: one JSON file per language in ``languages/``, so that anybody can add one without code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Language:
         return self.texts[key].format(**values)
 
     def emotion(self, label: str) -> str:
-        """What people read for a model's label; a label that nobody has translated yet stands for itself."""
+        """The word for a model's label; a label without a translation is shown as it is."""
         return self.texts.get(f"emotion_{label}", label.replace("_", " ").capitalize())
 
     def number(self, value: float, decimals: int = 0) -> str:

@@ -1,4 +1,4 @@
-"""The two pages in one language: what stands in them before, or without, any script."""
+"""The two pages in one language, as they are before, or without, any script."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
 
 
 def _interval(words: Language, emotion: Mapping[str, Any]) -> str:
-    """What the thin line says, for those who do not see it."""
+    """The interval in words, for those who do not see the thin line."""
     if emotion["high"] is None:
         return ""
     return words.text("interval", low=words.percent(emotion["low"]), high=words.percent(emotion["high"]))

@@ -1,6 +1,6 @@
-"""Connections to the page: only so many, and none that stays without asking. uvicorn alone bounds neither.
+"""Connections to the page: a limited number, and none that stays open without asking. uvicorn alone limits neither.
 
-A connection costs the agent a file, and whoever holds enough of them shuts it off from its broker and its store.
+A connection costs the agent a file. Enough open ones would cut it off from its broker and its store.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import time
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 CONNECTIONS = 400
-"""Open at a time: pages with their streams, and what asks beside them."""
+"""Open connections at a time: pages with their streams, and other requests."""
 REQUEST_S = 10.0
-"""From the connection, or the first byte after an answer, to the end of a request's head."""
+"""Seconds from the connection, or from the first byte after an answer, to the end of a request's head."""
 READ_S = 30.0
-"""For whoever is sent something to take a part of it; the largest answers come in many."""
+"""Seconds in which a client must read a part of its answer; the largest answers have many parts."""
 
 
 class BoundedProtocol(H11Protocol):
-    """HTTP/1.1 as uvicorn speaks it. Where there are too many, whoever has been silent for longest gives way."""
+    """HTTP/1.1 by uvicorn. When there are too many connections, the one that has been silent longest is closed."""
 
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _waits_since_s = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a new connection, or close it where nobody gives way."""
+        """Accept a new connection, or close it if no other can be closed."""
         is_full = len(self.connections) >= CONNECTIONS and not self._make_room()
         super().connection_made(transport)
         self._expect_request()
@@ -42,12 +42,12 @@ class BoundedProtocol(H11Protocol):
             self._expect_request()
 
     def pause_writing(self) -> None:
-        """What was sent is not taken: not for long."""
+        """The client stopped reading: begin its time limit."""
         self._unread = self.loop.call_later(READ_S, self._give_up)
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """It is taken again."""
+        """The client reads again."""
         self._stop_unread()
         super().resume_writing()
 
@@ -58,7 +58,7 @@ class BoundedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
-        """From here on it is silent again; uvicorn closes it unless it asks within its keep-alive time."""
+        """From now on it is silent again; uvicorn closes it unless it asks within its keep-alive time."""
         self._waits_since_s = time.monotonic()
         super().on_response_complete()
 
@@ -87,5 +87,5 @@ class BoundedProtocol(H11Protocol):
         return bool(waiting)
 
     def _give_up(self) -> None:
-        self.connections.discard(self)  # now: the next of many new connections counts before the loop tells of the end
+        self.connections.discard(self)  # now: the next new connection is counted before the loop reports the end
         self.transport.abort()

@@ -1,4 +1,4 @@
-"""The pages as HTML: templates of the standard library, with every value escaped unless it is HTML already."""
+"""The pages as HTML: templates of the standard library, with every value escaped, unless it is already HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATIC = HERE / "static"
 
 
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is already HTML."""
 
     __slots__ = ()
 
@@ -33,12 +33,12 @@ def join(parts: list[Html]) -> Html:
 
 
 def data_block(value: Any) -> Html:
-    """JSON for a ``<script type="application/json">``, which no text in it can close."""
+    """JSON for a ``<script type="application/json">``; no text in it can close the element."""
     return Html(json.dumps(value, ensure_ascii=False).replace("<", "\\u003c"))
 
 
 def sprite() -> Html:
-    """The drawn faces, to stand once in each page."""
+    """The drawn faces; each page has them once."""
     return Html((HERE / "templates" / "faces.svg").read_text(encoding="utf-8"))
 
 
@@ -55,12 +55,12 @@ def digest(name: str) -> str:
 
 @cache
 def static_names() -> frozenset[str]:
-    """The static files that there are; no other name reaches the disk."""
+    """The static files; no other name reaches the disk."""
     return frozenset(path.name for path in STATIC.iterdir())
 
 
 def build(page: str) -> str:
-    """What ``page`` and all the files behind it hash to: an open page of another build loads itself anew."""
+    """Hash of ``page`` and of all its files: an open page of another build reloads itself."""
     return _digest(_files().encode() + page.encode())
 
 

@@ -1,4 +1,4 @@
-"""The page's web server in a thread of its own, beside the agent's loop."""
+"""The page's web server, in a separate thread next to the agent's loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 START_S = 10.0
 _ACCEPTED = 128
-"""Connections that asyncio takes in one turn of its loop; each has its file some turns before it can be counted."""
+"""Connections that asyncio accepts in one turn of its loop. Each has its file some turns before it can be counted."""
 
 
 class Kiosk:
@@ -33,7 +33,7 @@ class Kiosk:
         live: the agent's state.
         store: its windows.
         labels: the model's emotion names, in its order.
-        registry: what ``/metrics`` tells.
+        registry: what ``/metrics`` publishes.
 
     Raises:
         MissingPackageError: the extra ``kiosk`` is not installed.
@@ -90,7 +90,7 @@ class Kiosk:
         return f"http://{f'[{host}]' if ':' in host else host}:{self._kiosk.port}/"
 
     def start(self) -> None:
-        """Bind the port and serve from a thread of its own.
+        """Bind the port and serve from a thread.
 
         Raises:
             ListenError: the address cannot be listened on.

@@ -1,4 +1,4 @@
-"""Settings of the page that only its files and the model can judge, without the packages that serve it."""
+"""Settings of the page that need its files or the model to be checked; the packages that serve it are not needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edge_agent.kiosk.view import display_order
 
 
 def shown_labels(config: Config, labels: tuple[str, ...]) -> tuple[str, ...]:
-    """``kiosk.emotions`` in their order, or all.
+    """``kiosk.emotions`` in their order, or all emotions.
 
     Raises:
         ConfigError: the model knows no such emotion.

@@ -1,4 +1,4 @@
-"""What the page says: one look at the agent, turned into the few figures that are shown, sent and rendered."""
+"""What the page says: one look at the agent, as the few figures that are shown."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edge_agent.live import LiveState
 from edge_agent.types import CameraState, Shares, WindowReport
 
 IDENTIFY_S = 15.0
-"""How long the page shows the device's name after somebody asked which one it is."""
+"""Seconds for which the page shows the device's name after the command ``identify``."""
 
 _PLEASANT_FIRST = ("happy", "surprise", "neutral", "sad", "fear", "disgust", "contempt", "angry")
 
 
 class State(str, Enum):
-    """What is going on, in the order in which one hides the next. The page itself adds ``agent_down``."""
+    """The states of the page; an earlier one hides a later one. The page itself adds ``agent_down``."""
 
     PAUSED = "paused"
     CAMERA_OFF = "camera_off"
@@ -31,11 +31,11 @@ class State(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The shares that the bars stand for."""
+    """The shares that the bars show."""
 
     shares: Shares
     span_s: float
-    """Seconds that they cover: the window, or the rolling estimate where the window has none to give."""
+    """Seconds that they cover: those of the window, or of the rolling estimate if the window has no shares."""
     rolling: bool
 
 
@@ -53,7 +53,7 @@ def state_of(live: LiveState) -> State:
 
 
 def shown(report: WindowReport | None, state: State) -> Shown | None:
-    """The window's own shares, else the rolling estimate: a small shop has something to look at, too."""
+    """The window's shares, else the rolling estimate, so that a small shop sees something, too."""
     if report is None or state in (State.PAUSED, State.CAMERA_OFF, State.STARTING):
         return None
     if report.shares is not None:
@@ -64,7 +64,7 @@ def shown(report: WindowReport | None, state: State) -> Shown | None:
 
 
 def display_order(labels: Sequence[str]) -> tuple[str, ...]:
-    """From pleasant to unpleasant, unknown last: so the order of the bars and of the trend's pieces means something."""
+    """From pleasant to unpleasant, unknown ones last: the order of the bars and of the trend has a meaning."""
     known = {label: rank for rank, label in enumerate(_PLEASANT_FIRST)}
     return tuple(sorted(labels, key=lambda label: known.get(label, len(known))))
 

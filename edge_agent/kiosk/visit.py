@@ -1,4 +1,4 @@
-"""How a visitor wants to see a page, from its address: ``?lang=de&theme=dark``, and ``?wall`` on a wall."""
+"""How a visitor wants to see a page, from its address: ``?lang=de&theme=dark``, or ``?wall`` for a screen in public."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Visit:
 
     language: Language
     theme: str = ""
-    """``light``, ``dark``, or empty: as the visitor's system does."""
+    """``light``, ``dark``, or empty for that of the visitor's system."""
     wall: bool = False
-    """On a screen that people pass: no ways out, and a minute after the last touch it is as it was."""
+    """On a screen that people pass: without links, and a minute after the last touch it is as before."""
     query: str = ""
-    """What links to the other page carry on of the address: empty or ``?lang=...``."""
+    """The part of the address that links to the other page keep: empty or ``?lang=...``."""
 
 
 def visit_of(request: Request, language: str) -> Visit:
-    """The language and theme that the address asks for, else ``language`` and the visitor's system's theme."""
+    """The language and theme of the address, else ``language`` and the theme of the visitor's system."""
     asked = request.query_params
     wanted = asked.get("lang", "")
     query = urlencode([(key, asked[key]) for key in ("lang", "theme") if key in asked])

@@ -1,12 +1,19 @@
-"""The estimate over the last quarter of an hour, built so that no reader can subtract a person out of it.
+"""The estimate over the last quarter of an hour, made so that no reader can isolate a person by subtraction.
 
-People enter and leave in *cohorts*, and the rules below make every published figure - a window's shares or the rolling
-ones - a function of whole groups of at least ``min_people`` people. docs/privacy.md gives the argument in full:
+People enter and leave in *cohorts*. The rules below make every published figure, of a window or of the estimate, a
+function of whole groups of at least ``min_people`` people. docs/privacy-proof.md has the argument:
 
-1. Only people of a published (not suppressed) window enter, and only those that are not in here already.
+1. Only people of a published (not suppressed) window enter, and only those who are not in the estimate yet.
 2. They enter together, as one cohort of at least ``min_people``. The rest of their window is nobody or at least
-   ``min_people`` too, else "window minus cohort" would be a small group: some newcomers wait where that is needed.
-3. A cohort leaves as a whole, and only in the moment another one enters; the last one leaves when its time is over.
+``min_people`` too. Otherwise "window minus cohort" would be a small group, so some newcomers wait where needed.
+3. A cohort leaves as a whole, and only when another one enters. The last one leaves when its time is over.
+
+An example with ``min_people`` 3 (docs/privacy-proof.md has it as a table, and a test runs that)::
+
+    window 1: Ann, Ben, Cem                    they enter as the first cohort
+    window 2: Ann, Ben, Cem, Dana              one newcomer is too few: Dana waits
+    window 3: Cem, Dana, Eli, Fay              all wait: window minus cohort would be Cem alone
+    window 4: Cem, Dana, Eli, Fay, Gil, Hal    Dana, Eli, Fay enter; Gil and Hal wait, so that the rest is three people
 """
 
 from __future__ import annotations
@@ -31,8 +38,8 @@ class Cohort:
 
 
 class RollingPeople:
-    """Who counts in the rolling estimate. Ids and scores stay in memory, for ``span_s`` seconds at most after entry
-    or until the next cohort enters.
+    """The people in the rolling estimate. Ids and scores stay in memory, for at most ``span_s`` seconds after entry or
+    until the next cohort enters.
     """
 
     def __init__(self, span_s: float, min_people: int) -> None:
@@ -54,7 +61,7 @@ class RollingPeople:
         """Offer a published window's people; True when the estimate changed.
 
         Args:
-            lineages: whose row each is; tracks of one lineage may be one person, and count as one here.
+            lineages: the lineage of each row; tracks of one lineage may be one person, and count as one here.
             posteriors: shape (n, classes).
             now_monotonic_s: when the window closed.
         """
@@ -68,14 +75,14 @@ class RollingPeople:
         return True
 
     def _cohort(self, people: frozenset[int], known: frozenset[int]) -> frozenset[int]:
-        """Who of a window's people may enter: the new ones, less as many as the rest needs to be nobody or enough."""
+        """The people who may enter: the new ones, without those that the rest needs to reach ``min_people``."""
         new, rest = sorted(people - known), len(people & known)
         waiting = self._min_people - rest if 0 < rest < self._min_people else 0
-        # The latest to come wait: they are the likeliest to be in the next window, too.
+        # The last to come wait: they are most likely to be in the next window, too.
         return frozenset(new[: max(0, len(new) - waiting)])
 
     def expire(self, now_monotonic_s: float) -> bool:
-        """Forget everybody once the newest cohort is too old; True when the estimate changed."""
+        """Forget everybody when the newest cohort is too old; True when the estimate changed."""
         if not self._cohorts or now_monotonic_s - self._cohorts[-1].entered_monotonic_s < self._span_s:
             return False
         self._cohorts.clear()

@@ -1,4 +1,5 @@
-"""Rounding that keeps sums: seven shares rounded one by one rarely add up to 100.0, so the remainders are dealt out."""
+"""Rounding that keeps sums: seven shares rounded one by one rarely add up to 100.0, so the rest is given to the largest
+remainders."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def percentages(shares: NDArray[np.float64]) -> list[float]:
     tenths = exact / total * TENTHS
     whole = np.floor(tenths)
     missing = TENTHS - int(whole.sum())
-    # Sorted on rounded remainders: a difference in the last bit must not decide who gets the tenth.
+    # Sorted by rounded remainders: a difference in the last bit must not decide which share gets the tenth.
     order = np.argsort(-np.round(tenths - whole, 9), kind="stable")
     whole[order[:missing]] += 1
     return [float(value) / 10 for value in whole]

@@ -13,7 +13,7 @@ from edge_agent.host.runtime import RuntimeChoice, open_interpreter
 from edge_agent.types import EmotionScores
 from edge_agent.vision.model import Head, Model, load_model
 
-# TensorFlow's own interpreter computes what litert does: both are built from its sources, with XNNPACK.
+# TensorFlow's own interpreter gives the same answers as litert: both are built from its sources, with XNNPACK.
 _SELF_TEST_OF = {"litert": "litert", "tflite": "tflite", "tensorflow": "litert"}
 
 
@@ -23,12 +23,12 @@ class Classifier:
     Args:
         model: what :func:`edge_agent.vision.model.load_model` gives.
         runtime: ``auto``, ``litert`` or ``tflite``.
-        threads: for one image.
-        head: which one answers, ``fer2013`` or ``ferplus``; ``default`` takes the one that the model's .json names.
+        threads: used for one image.
+        head: the head that answers, ``fer2013`` or ``ferplus``; ``default`` takes the one that the model's .json names.
 
     Raises:
         MissingPackageError: the runtime is not installed.
-        ModelError: the model is not full int8, or not of the size or label count that its .json says.
+        ModelError: the model is not full int8, or its size or label count differs from its .json.
     """
 
     def __init__(self, model: Model, runtime: RuntimeChoice = "auto", threads: int = 1, head: str = "default") -> None:
@@ -89,7 +89,7 @@ class Classifier:
         """Compare the answers to the stored crops with the stored answers.
 
         Raises:
-            ModelError: this runtime on this machine computes something else than it should.
+            ModelError: this runtime on this machine gives other answers than it should.
         """
         test = self.model.info.self_test
         wanted = test.outputs.get(_SELF_TEST_OF[self.runtime_name])

@@ -1,6 +1,6 @@
-"""From a picture and a face to what the classifier sees: one definition for the device and the benchmarks.
+"""From a picture and a face to the classifier's input: one definition for the device and the benchmarks.
 
-Training reads FER-2013's images, which are cut already.
+Training reads FER-2013's images, which are already cropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tupl
 
     Args:
         image: BGR of shape (height, width, 3) or grey of shape (height, width).
-        face: where it is; the box may reach beyond the picture, whose border is then repeated.
+        face: where it is. The box may reach beyond the picture; then the picture's border is repeated.
         framing: of the detector that found it.
         size: (height, width) of the result.
 
@@ -34,7 +34,7 @@ def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tupl
     above, below, before, behind = (max(0, gap) for gap in (y0 - top, top + side - y1, x0 - left, left + side - x1))
     if above or below or before or behind:
         grey = cv2.copyMakeBorder(grey, above, below, before, behind, cv2.BORDER_REPLICATE)
-    # Averaging keeps what a shrunken face has; enlarging needs a slope between pixels instead.
+    # Shrinking averages pixels, which keeps detail; enlarging interpolates between them.
     method = cv2.INTER_AREA if side > size[0] else cv2.INTER_LINEAR
     resized: NDArray[np.uint8] = cv2.resize(grey, (size[1], size[0]), interpolation=method)
     return resized[:, :, None]
@@ -48,6 +48,6 @@ def square(box: Box, framing: Framing) -> tuple[int, int, int]:
 
 
 def _span(start: int, length: int, limit: int) -> tuple[int, int]:
-    """The part of start .. start + length inside of 0 .. limit; the nearest pixel where there is none."""
+    """The part of start .. start + length inside 0 .. limit; the nearest pixel if there is none."""
     first = min(max(start, 0), limit - 1)
     return first, max(first + 1, min(start + length, limit))

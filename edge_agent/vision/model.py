@@ -1,4 +1,4 @@
-"""The shipped model: a .tflite file and the .json beside it, which says all that the device needs to know of it."""
+"""The shipped model: a .tflite file, and a .json next to it with all that the device needs to know about it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class _Strict(BaseModel):
 
 
 class Input(_Strict):
-    """What the model wants to see."""
+    """What the model expects as input."""
 
     height: int = Field(gt=0)
     width: int = Field(gt=0)
@@ -40,7 +40,7 @@ def _base64(value: str) -> str:
 
 
 class ReferenceFaces(_Strict):
-    """What the network says of the faces that its calibration was fitted on, for :mod:`edge_agent.shares.estimate`."""
+    """The network's answers to the faces that its calibration was fitted on, for :mod:`edge_agent.shares.estimate`."""
 
     labels: Annotated[str, AfterValidator(_base64)]
     """uint8, the index of each face's true label, in base64."""
@@ -48,14 +48,14 @@ class ReferenceFaces(_Strict):
     """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
 
     def decode(self) -> Reference:
-        """The two arrays; raises ValueError where they do not belong together."""
+        """The two arrays; raises ValueError if they do not belong together."""
         labels = np.frombuffer(base64.b64decode(self.labels), np.uint8).astype(np.int64)
         posteriors = np.frombuffer(base64.b64decode(self.posteriors), "<f2").astype(np.float64)
         return Reference(posteriors.reshape(len(labels), -1), labels)
 
 
 class Head(_Strict):
-    """One set of answers: to what FER-2013's labels, or FER+'s voters, say."""
+    """One set of answers: as FER-2013's labels say, or as FER+'s voters say."""
 
     output: int = Field(ge=0)
     """Number of the output tensor."""
@@ -69,10 +69,10 @@ class Head(_Strict):
     figures: dict[str, float]
     """Accuracy, macro-F1 and calibration error, as measured at export."""
     reference: ReferenceFaces | None = None
-    """Without it shares are plain averages."""
+    """If it is missing, shares are plain averages."""
 
     def share_estimator(self, labels: tuple[str, ...]) -> ShareEstimator:
-        """What makes shares of people from this head's posteriors."""
+        """The estimator of shares from this head's posteriors."""
         return ShareEstimator(labels, self.prior, self.reference.decode() if self.reference is not None else None)
 
 
@@ -88,7 +88,7 @@ class SelfTest(_Strict):
 
 
 class ModelInfo(_Strict):
-    """The .json beside the model."""
+    """The .json next to the model."""
 
     name: str
     labels: tuple[str, ...] = Field(min_length=2)
@@ -116,7 +116,7 @@ class ModelInfo(_Strict):
 
 @dataclass(frozen=True)
 class Model:
-    """A model that was read and is what its .json says."""
+    """A model that was read and matches its .json."""
 
     path: Path
     info: ModelInfo
@@ -125,7 +125,7 @@ class Model:
 
     @property
     def id(self) -> str:
-        """How messages name it: its name and the first 12 digits of its hash."""
+        """Its name in messages: the name and the first 12 digits of its hash."""
         return f"{self.info.name}@{self.info.sha256[:12]}"
 
     def self_test_crops(self) -> NDArray[np.uint8]:
@@ -135,7 +135,7 @@ class Model:
 
 
 def default_model_path() -> Path:
-    """The model that is shipped with the package; ``tiny.tflite`` beside it is the one for the smallest boards."""
+    """The model in the package; ``tiny.tflite`` next to it is for the smallest boards."""
     return MODELS / "emotion.tflite"
 
 
@@ -143,7 +143,7 @@ def load_model(path: Path | None = None) -> Model:
     """Read a .tflite file and its .json; None takes the shipped one.
 
     Raises:
-        ModelError: one of them is missing, truncated, or not what the other says.
+        ModelError: one of them is missing, truncated, or does not match the other.
     """
     path = path or default_model_path()
     info = read_info(path.with_suffix(".json"))

@@ -19,19 +19,19 @@ from edge_agent.vision.quality import gate
 from edge_agent.vision.tracking import Tracker
 
 KEPT_TIMINGS = 4096
-"""Timings of a window that are kept at most, the newest."""
+"""Most timings of a window that are kept; the newest stay."""
 
 
 class Pipeline:
-    """The stages that look at pixels, in their order; after :meth:`process` returns, none of them is kept.
+    """The stages that read pixels, in their order. After :meth:`process` returns, no pixel is kept.
 
     Args:
         detector: finds the faces.
         classifier: reads them.
         window: gathers what was read.
-        observe: told the name and the duration in seconds of every stage, when the window ends. How long a stage takes,
-            and how often it happens at all, tells how many faces there are, so of people who are withheld it hears
-            nothing, and of a window without any only of the detector.
+        observe: called with the name and the duration in seconds of every stage, when the window ends. The durations
+        and their number tell how many faces there are. So it is not called for people who are withheld, and for a
+        window without people only with the detector.
         limits: which faces are good enough.
     """
 
@@ -52,7 +52,8 @@ class Pipeline:
         self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
 
     def bridges(self, at_monotonic_s: float) -> bool:
-        """Whether people in a frame of this time could be told from those of the last one; False after a long gap."""
+        """Whether people in a frame of this time can be matched with those of the last frame; False after a long
+        gap."""
         return self._tracker.bridges(at_monotonic_s)
 
     def process(self, frame: Frame) -> None:
@@ -78,14 +79,14 @@ class Pipeline:
         self._timings.clear()
 
     def tell_timings(self, suppressed: bool, published: bool) -> None:
-        """At the end of a window: pass its timings on, or drop them where its people are withheld."""
+        """At the end of a window: pass its timings on, or drop them if its people are withheld."""
         for stage, seconds in self._timings:
             if published or (stage == "detect" and not suppressed):
                 self._observe(stage, seconds)
         self._timings.clear()
 
     def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> tuple[list[TrackedFace], list[float]]:
-        """The faces that are good enough, and how much each says; the others are counted by reason."""
+        """The faces that are good enough, each with its weight; the others are counted by reason."""
         kept, weights = [], []
         for item in tracked:
             quality = gate(frame.image, item.face, self._limits)

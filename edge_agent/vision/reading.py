@@ -57,14 +57,14 @@ class Prediction:
     """The answer about one picture."""
 
     image: str
-    """Its name, as it was handed in."""
+    """Its name, as it was given."""
     detector: str
     faces: tuple[ReadFace, ...]
     percentages: dict[str, float] | None
     """Mean over the faces in percent, one decimal, sums to 100.0; None without a face."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form that README documents."""
+        """The JSON form of ``edge-agent predict --json``."""
         return {
             "image": self.image,
             "detector": self.detector,

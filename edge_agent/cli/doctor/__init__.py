@@ -1,4 +1,4 @@
-"""``edge-agent doctor``: looks at everything the agent needs and says what is wrong and how to mend it.
+"""``edge-agent doctor``: checks everything the agent needs, and says what is wrong and how to fix it.
 
 Nothing is changed and no picture is kept; its one message goes to ``<prefix>/<device>/doctor`` and is not retained.
 """
@@ -34,7 +34,7 @@ EXAMINATIONS: tuple[tuple[str, Examination], ...] = (
 
 
 def run(config: Config, examinations: Iterable[tuple[str, Examination]] = EXAMINATIONS) -> Iterator[Check]:
-    """Examine one thing after the other and yield each check as soon as it is known; the camera takes seconds."""
+    """Make one check after the other, and yield each as soon as it is known; the camera takes seconds."""
     for name, examine in examinations:
         yield from _guarded(name, examine, config)
 
@@ -57,7 +57,7 @@ def report(checks: Iterable[Check], as_json: bool, write: Callable[[str], object
 
 
 def _guarded(name: str, examine: Examination, config: Config) -> Iterator[Check]:
-    """A broken part of the machine must not keep the other parts from being looked at."""
+    """A broken part of the machine must not prevent the other checks."""
     try:
         yield from examine(config)
     except CountenanceError as error:

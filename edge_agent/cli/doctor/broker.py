@@ -1,4 +1,4 @@
-"""Can this device publish: name, link, login and a message that comes to be acknowledged, one step after the other."""
+"""Can this device publish: name, link, login and a message that is acknowledged, one step after the other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edge_agent.mqtt.topics import topics_of
 
 STEP_S = 10.0
 INSTALLED_PASSWORD = Path("/etc/countenance/mqtt_password")
-"""Where systemd/install.sh keeps the password that systemd hands to the service as a credential."""
+"""Where systemd/install.sh keeps the password that systemd passes to the service as a credential."""
 
 
 def examine(config: Config) -> Iterable[Check]:
@@ -38,7 +38,7 @@ def examine(config: Config) -> Iterable[Check]:
 
 
 def _with_password_of_the_service(config: Config) -> Config:
-    """As root the doctor may read what the service gets as a credential; without it the login would fail here alone."""
+    """As root, the doctor may read what the service gets as a credential. Otherwise the login would fail only here."""
     if mqtt_password(config.mqtt.password_file) is not None or not os.access(INSTALLED_PASSWORD, os.R_OK):
         return config
     mqtt = config.mqtt.model_copy(update={"password_file": INSTALLED_PASSWORD})
@@ -68,7 +68,7 @@ def _connect(mqtt: MqttConfig) -> Check:
 
 
 def _talk(config: Config) -> Iterator[Check]:
-    """Log in with MQTT 5, or 3.1.1 where the broker knows no other, and publish."""
+    """Log in with MQTT 5, or with 3.1.1 if the broker knows nothing newer, and publish."""
     session = _Session(config, MQTTProtocolVersion.MQTTv5)
     try:
         if not session.log_in() and (UNSUPPORTED_VERSION in session.problem or session.problem == CLOSED_EARLY):
@@ -83,7 +83,7 @@ def _talk(config: Config) -> Iterator[Check]:
 
 
 class _Session:
-    """A visit under a client id of its own, so that a running agent is not thrown out."""
+    """A visit with another client id, so that the broker does not disconnect a running agent."""
 
     def __init__(self, config: Config, protocol: MQTTProtocolVersion) -> None:
         self._topic = f"{topics_of(config).base}/doctor"
@@ -92,7 +92,7 @@ class _Session:
         )
         self._changed = threading.Event()
         visitor = config.device.model_copy(update={"id": f"{config.device.id[:57]}-doctor"})
-        # An empty retained message as the will leaves nothing behind.
+        # The will is an empty retained message, which leaves nothing behind.
         self._connection = Connection(
             config.model_copy(update={"device": visitor}),
             protocol,

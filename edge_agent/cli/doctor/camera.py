@@ -14,24 +14,24 @@ from edge_agent.config import CameraConfig, Config
 from edge_agent.errors import CameraError
 
 WARM_UP_S = 1.0
-"""Left out of the figures: automatic exposure settles, and some drivers deliver their first frames in a burst."""
+"""Not counted: automatic exposure settles, and some drivers deliver their first frames in a burst."""
 MEASURE_S = 3.0
 LONGEST_S = 15.0
 MIN_FRAMES = 5
 SLOW = 0.7
-"""Below this fraction of ``camera.fps`` the rate is worth a warning."""
+"""Below this fraction of ``camera.fps`` there is a warning."""
 DARK, BRIGHT = 40.0, 215.0
-"""Mean grey level, 0 to 255, beyond which faces lose their shading."""
+"""Mean grey levels, 0 to 255, outside of which faces lose their shading."""
 FLAT = 4.0
 """Standard deviation of grey levels below which there is no picture: a lens cap, a cable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a few seconds of looking gave."""
+    """What a few seconds of reading gave."""
 
     frames_per_s: float | None
-    """None when too few frames came to tell."""
+    """None if there were too few frames."""
     last: Image
     """The newest picture, turned and cut as the agent sees it."""
 

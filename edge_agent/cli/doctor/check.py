@@ -1,4 +1,4 @@
-"""The outcome of one check."""
+"""The result of one check."""
 
 from __future__ import annotations
 

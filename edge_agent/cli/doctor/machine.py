@@ -1,4 +1,4 @@
-"""What the machine must give: room, rights, a clock, and cool air."""
+"""What the machine must give: space, rights, a clock, and cool air."""
 
 from __future__ import annotations
 
@@ -38,12 +38,13 @@ def examine_disk(config: Config) -> Iterable[Check]:
 
 
 def _size_mb(path: Path) -> float:
-    """0 also where this user may not ask, so that the warning comes too early rather than never."""
+    """0 also if this user may not ask: the warning then comes too early rather than never."""
     return path.stat().st_size / 1e6 if not is_barred(path) and path.is_file() else 0.0
 
 
 def examine_permissions(config: Config) -> Iterable[Check]:
-    """May the service's user write the store and read the cameras? As root that user is asked, else the caller is."""
+    """May the service's user write the store and read the cameras? Run as root, it checks that user, else the
+    caller."""
     account = _account()
     shown = account or f"user {os.geteuid()}"
     yield _state_folder(account, shown, config.store.path.parent)
@@ -77,7 +78,7 @@ def _camera_nodes(account: str | None, shown: str) -> Iterable[Check]:
 
 
 def examine_clock(_config: Config) -> Iterable[Check]:
-    """Does the clock follow a reference? Windows carry whether it did; TLS needs it roughly right."""
+    """Does the clock follow a reference? Windows say whether it did, and TLS needs it roughly right."""
     if kernel_clock_synchronised():
         yield ok("clock", "synchronised")
         return
@@ -99,7 +100,7 @@ def examine_temperature(_config: Config) -> Iterable[Check]:
 
 
 def _throttling(reasons: Mapping[str, bool]) -> Check:
-    """Undervoltage is what ails a Raspberry Pi most often, and it looks like everything else."""
+    """Undervoltage is the most frequent fault of a Raspberry Pi, and it looks like any other fault."""
     present = [name.replace("_", " ") for name, here in reasons.items() if here]
     if not present:
         return ok("throttling", "none since boot")

@@ -1,4 +1,4 @@
-"""Conflicts of packages that ``pip check`` does not see, each of which has cost somebody a day."""
+"""Conflicts of packages that ``pip check`` does not see; each has cost somebody a day."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def examine(config: Config, version_of: VersionOf = installed_version) -> Iterab
 def _opencv() -> Iterator[Check]:
     """All four install into the one folder ``cv2`` of their site-packages and overwrite each other there.
 
-    In two site-packages, those of an environment and those of the system that it sees, they do not meet.
+    In two site-packages, those of an environment and those of its system, they do not meet.
     """
     present: dict[Path, list[str]] = {}
     for name in OPENCV:
@@ -62,7 +62,8 @@ def _opencv() -> Iterator[Check]:
 
 
 def _numpy(version_of: VersionOf) -> Iterator[Check]:
-    """tflite-runtime 2.14 was built for numpy 1 and says so nowhere: its import works, its first interpreter dies."""
+    """tflite-runtime 2.14 was built for numpy 1 but does not declare it: its import works, its first interpreter
+    dies."""
     numpy = version_of("numpy") or "0"
     if version_of("tflite-runtime") and not version_of("ai-edge-litert") and int(numpy.split(".")[0]) >= 2:
         yield failed("packages", f"tflite-runtime dies with numpy {numpy}", "pip install 'numpy<2', or ai-edge-litert")

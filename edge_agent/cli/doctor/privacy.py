@@ -1,4 +1,4 @@
-"""May faces be read here, and are groups large enough before anything is told of them?"""
+"""May faces be read here, and are groups large enough before figures are published?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.config.reminders import ACKNOWLEDGE_USE, USUAL_MIN_PEOPLE
 
 
 def examine(config: Config) -> Iterable[Check]:
-    """Reminders only: both settings are the owner's to make."""
+    """Only reminders: the owner decides about both settings."""
     if not config.privacy.acknowledged_use:
         problem, _, fix = ACKNOWLEDGE_USE.partition(": ")
         yield warning("place of use", problem, fix)

@@ -1,4 +1,4 @@
-"""What systemd says of the service, if there is any; the doctor also runs where neither is installed."""
+"""What systemd says about the service. The doctor also runs where neither is installed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def is_running() -> bool:
 
 
 def groups() -> set[int]:
-    """What the unit and its drop-ins give the account beside its own groups, as group ids."""
+    """Groups that the unit and its drop-ins add to the account's own, as group ids."""
     names = _systemctl("show", "-p", "SupplementaryGroups", "--value", UNIT).split()
     return {group.gr_gid for group in grp.getgrall() if group.gr_name in names}
 
 
 def _systemctl(*arguments: str) -> str:
-    """Its answer; nothing where there is no systemd."""
+    """The answer of systemctl; empty without systemd."""
     try:
         command = ["systemctl", *arguments]
         return subprocess.run(command, capture_output=True, text=True, timeout=_ANSWER_S).stdout

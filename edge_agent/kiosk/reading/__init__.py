@@ -1,1 +1,1 @@
-"""The page that reads a picture somebody hands in."""
+"""The page that reads a visitor's picture."""

@@ -1,4 +1,4 @@
-"""Why a picture was not read: one code for programs, one HTTP status, one sentence for people."""
+"""Why a picture was not read: a code for programs, an HTTP status, and a sentence for people."""
 
 from __future__ import annotations
 

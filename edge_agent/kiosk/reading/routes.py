@@ -1,4 +1,4 @@
-"""``/predict`` and ``/api/predict``: reading a picture that somebody hands in, for whoever may."""
+"""``/predict`` and ``/api/predict``: they read a picture, for those who may ask."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _UPLOADS = 3
 
 
 def predict_mode(kiosk: KioskConfig) -> Mode:
-    """Who may have pictures read: everyone on this machine, whoever has the token, or nobody.
+    """Who may have pictures read: everyone on this machine, everyone with the token, or nobody.
 
-    A server that answers to further names stands behind a proxy, which makes strangers look local.
+    A server with further names is behind a proxy, which makes strangers look local.
     """
     if kiosk.predict == "never":
         return "off"
@@ -64,7 +64,7 @@ class Pictures:
         ]
 
     async def page(self, request: Request) -> Response:
-        """The page, with an explanation in its place where it is off."""
+        """The page, or an explanation if it is off."""
         if self.mode == "off":
             return self._html(request, error="off", status=403)
         return self._html(request)

@@ -1,4 +1,4 @@
-"""Taking a picture from a request: in memory only, never more than the limit, and only for so long."""
+"""Takes a picture from a request: only in memory, never more than the limit, and only for a limited time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edge_agent.kiosk.reading.refusal import MAX_UPLOAD_MB, RefusalError
 
 MAX_BYTES = MAX_UPLOAD_MB * 1_000_000
 _FORM_BYTES = 10_000
-"""What a form adds around its file."""
+"""Bytes that a form adds around its file."""
 UPLOAD_S = 60.0
 _DISCARD_S = 10.0
 
@@ -30,7 +30,7 @@ _STARTS = re.compile(rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|RIFF....WEBP", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What somebody handed in."""
+    """A picture that was sent."""
 
     data: bytes
     name: str
@@ -40,7 +40,7 @@ async def take(request: Request) -> Upload:
     """Read the picture of a request, from a form's field ``picture`` or as the bare body.
 
     Raises:
-        RefusalError: it is too large, too slow or no picture by its first bytes.
+        RefusalError: it is too large, too slow, or not a picture by its first bytes.
     """
     try:
         upload = await asyncio.wait_for(_read(request), UPLOAD_S)
@@ -52,7 +52,7 @@ async def take(request: Request) -> Upload:
 
 
 async def discard(request: Request) -> None:
-    """Read on without keeping anything, so that a browser that is still sending gets to see our answer."""
+    """Continue to read without keeping anything, so that a browser that is still sending sees our answer."""
 
     async def read_all() -> None:
         async for _ in request.stream():
@@ -90,7 +90,7 @@ async def _read(request: Request) -> Upload:
 
 
 async def _bounded(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
-    """The body's pieces until they are more than was announced or allowed."""
+    """The pieces of the body, until they are more than announced or allowed."""
     seen = 0
     async for chunk in request.stream():
         seen += len(chunk)

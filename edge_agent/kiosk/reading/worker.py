@@ -1,8 +1,8 @@
-"""The child process that decodes and reads handed-in pictures, so that no picture can hurt the agent.
+"""The child process that decodes and reads visitors' pictures, so that no picture can harm the agent.
 
-It has its own memory limit, the lowest sensible priority and a time limit after which it is killed and replaced; it
-starts with the first picture and ends when there was none for a while. Both ends speak in frames: four bytes of
-length, then the bytes. What is asked, ``{"name": ..., "why": ...}``, and the picture go in, JSON comes out:
+It has a memory limit, a low priority, and a time limit after which it is killed and replaced. It starts with the first
+picture, and ends when there was none for a while. Both ends send frames: four bytes of length, then the bytes. What is
+asked, ``{"name": ..., "why": ...}``, and the picture go in, JSON comes out:
 ``{"prediction": ...}`` or ``{"refused": [code, detail]}``.
 """
 
@@ -25,7 +25,7 @@ from edge_agent.kiosk.reading.refusal import RefusalError
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 20.0
-"""For one picture, the start of the process included: a Raspberry Pi 4 needs about 3 s for the start."""
+"""Seconds for one picture, with the start of the process; a Raspberry Pi 4 needs about 3 s for the start."""
 IDLE_S = 120.0
 MEMORY_MB = 448
 """Data that a picture may allocate once OpenCV and the model are there: the largest one is 192 MB, and OpenCV 4.14 has
@@ -34,7 +34,7 @@ _LENGTH = struct.Struct("!I")
 
 
 class Worker:
-    """One reading process at most, used by one picture at a time."""
+    """At most one reading process, used for one picture at a time."""
 
     def __init__(self, config: Config, timeout_s: float = TIMEOUT_S, memory_mb: int = MEMORY_MB) -> None:
         self._config = config
@@ -79,7 +79,7 @@ class Worker:
             log.warning("the picture reader died; it is started anew with the next picture")
             raise RefusalError("picture", "reading it ended the reader: too large for its memory, or damaged") from None
         finally:
-            # Also when the request was cancelled: an answer still to come would be taken for the next picture's.
+            # Also when the request was cancelled: a late answer would be taken for that of the next picture.
             if not answered:
                 await self.stop()
         self._end_when_idle()
@@ -151,17 +151,17 @@ def main() -> None:
 def _step_back() -> None:
     import resource
 
-    # Below the agent in priority, and the first to go should memory run out all the same. A service's system call
-    # filter may forbid either; the limits on memory hold in any case.
+    # A lower priority than the agent, and the first to be ended if memory runs out anyway. A system call filter may
+    # forbid either; the memory limits work in any case.
     with suppress(OSError):
         os.nice(10)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold somebody's picture
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would have somebody's picture in it
 
 
 def _limit_memory(more_mb: int) -> None:
-    """What is there already depends on the machine: libraries reserve for each of its cores."""
+    """What is already used depends on the machine: libraries reserve memory for each core."""
     import resource
 
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[5])
