@@ -29,6 +29,12 @@ def _layers(options: argparse.Namespace) -> None:
     layer_errors(options.run, divide(_faces(options)).training, print)
 
 
+def _onnx(options: argparse.Namespace) -> None:
+    from quantization.onnx import export_onnx
+
+    export_onnx(options.run)
+
+
 def _export(options: argparse.Namespace) -> None:
     from quantization.export import export
 
@@ -72,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
 
     layers = _command(commands, "layers", _layers, "a table of the layers by their quantization error")
     layers.add_argument("run", type=Path)
+
+    onnx = commands.add_parser("onnx", help="write a run's float model as model.onnx")
+    onnx.set_defaults(command=_onnx)
+    onnx.add_argument("run", type=Path)
 
     export = _command(commands, "export", _export, "calibrate a run's int8.tflite, ship it with its .json")
     export.add_argument("run", type=Path)

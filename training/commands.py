@@ -12,7 +12,11 @@ from edge_agent.errors import CountenanceError, MissingPackageError
 from training.data import Source, find_source
 
 _TRAIN = "pip install -e '.[train]'"
-_INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _TRAIN) | {"jax": "pip install jax"}
+_INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _TRAIN) | {
+    "jax": "pip install jax",
+    "onnx": "pip install onnx tf2onnx",
+    "tf2onnx": "pip install onnx tf2onnx",
+}
 """What only some commands import, and how it is installed."""
 
 

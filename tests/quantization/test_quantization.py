@@ -30,6 +30,7 @@ from training.data import PRIVATE, PUBLIC, Faces, divide, find_source, load
 from training.metrics import accuracy, calibration_error, confusion, softmax
 from training.recipe import find_recipe, load_recipe
 
+WEIGHTS = Path(__file__).parents[2] / "training" / "weights"
 KERAS_NOISE = "ignore:__array__ implementation:DeprecationWarning"
 """Keras 3 with TensorFlow under numpy 2, on reading a model."""
 BOTH_RUNTIMES = all(importlib.util.find_spec(name) for name in ("ai_edge_litert", "tflite_runtime"))
@@ -188,6 +189,49 @@ def test_folding_the_scaling_away_changes_no_answer() -> None:
     before, after = model.predict(images, verbose=0), folded.predict(images, verbose=0)
     for head, logits in before.items():
         np.testing.assert_allclose(after[head], logits, atol=0.01 * np.abs(logits).max())
+
+
+@pytest.mark.training
+@pytest.mark.filterwarnings(KERAS_NOISE)
+@pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")  # Keras looks for it for tf2onnx
+@pytest.mark.timeout(300)
+def test_the_onnx_file_answers_as_the_float_model(tmp_path: Path) -> None:
+    keras = pytest.importorskip("keras", reason="needs the train extra")
+    onnx = pytest.importorskip("onnx", reason="needs onnx and tf2onnx")
+    pytest.importorskip("tf2onnx", reason="needs onnx and tf2onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    from training.model import build
+    from training.released import round_weights
+
+    recipe = load_recipe(find_recipe("tiny"), network={"widths": (4, 8), "blocks": (1, 1)})
+    (tmp_path / "config.yaml").write_text(recipe.model_dump_json())
+    keras.utils.set_random_seed(4)
+    model = build(recipe.network)
+    model.save(tmp_path / "model.keras")
+    assert main(["onnx", str(tmp_path)]) == 0
+    round_weights(model)
+    images = np.random.default_rng(0).integers(0, 256, (2, 48, 48, 1)).astype(np.float32)
+    wanted = model(images, training=False)
+    written = onnx.load(tmp_path / "model.onnx")
+    answers = ReferenceEvaluator(written).run(None, {"images": images})
+    for head, found in zip(("fer2013", "ferplus"), answers, strict=True):
+        np.testing.assert_allclose(found, np.asarray(wanted[head]), atol=1e-4)
+    assert json.loads(written.metadata_props[0].value)[3] == "happy"
+
+
+@pytest.mark.training
+@pytest.mark.shared
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("weights", sorted(WEIGHTS.glob("*.npz")), ids=lambda path: path.stem)
+def test_converting_the_released_weights_gives_the_shipped_file(weights: Path, fer2013: Faces) -> None:
+    pytest.importorskip("tensorflow", reason="needs the train extra")
+    from quantization.convert import quantized
+    from training.released import read_weights
+
+    training = divide(fer2013).training
+    content = quantized(*read_weights(weights), training.images[representative(training)])
+    assert content == load_model(MODELS / f"{weights.stem}.tflite").content
 
 
 @pytest.mark.training
