@@ -19,8 +19,9 @@ from edge_agent.host.systemd import Notifier
 from edge_agent.live import Live
 from edge_agent.shares.window import Window
 from edge_agent.store import Store
-from edge_agent.types import Frame
+from edge_agent.types import Frame, Trouble
 from edge_agent.vision.pipeline import Pipeline
+from edge_agent.vision.view import in_words
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +132,8 @@ class Agent:
             self._window.restart(at_s)
         self._size = size
         self._pipeline.process(frame)
+        if self._pipeline.trouble is not self._live.state.trouble:
+            self._tell_trouble(self._pipeline.trouble)
         self._health.count(Counter.FRAMES_PROCESSED)
         self._health.gauge("last_frame_monotonic_s", time.monotonic())
 
@@ -224,6 +227,13 @@ class Agent:
 
     # -- telling ------------------------------------------------------------------------------------------------
 
+    def _tell_trouble(self, trouble: Trouble | None) -> None:
+        self._live.update(trouble=trouble)
+        if trouble is None:
+            log.info("most faces are fine again")
+        else:
+            log.warning("%s: %s", *in_words(trouble, self._config.camera.rotate_deg))
+
     def _say_ready(self) -> None:
         if not self._config.privacy.acknowledged_use:
             log.warning(ACKNOWLEDGE_USE)
@@ -236,6 +246,8 @@ class Agent:
         if state.paused:
             return "paused"
         parts = [f"camera {state.camera.value}" + (f" ({state.camera_detail})" if state.camera_detail else "")]
+        if state.trouble is not None:
+            parts.append(": ".join(in_words(state.trouble, self._config.camera.rotate_deg)))
         if state.report is not None and state.report.frames:
             parts.append(f"{state.report.frames / max(state.report.window_s, 0.1):.0f} frames/s")
         if self._store.in_memory:

@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_agent.types import CameraState, WindowReport
+from edge_agent.types import CameraState, Trouble, WindowReport
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ class LiveState:
     camera: CameraState = CameraState.STARTING
     camera_detail: str = ""
     """Why the camera is not running, in one line. It may have the camera's address: for the log, not for the page."""
+    trouble: Trouble | None = None
+    """What most faces suffer from; None where they are fine, or too few were seen to tell."""
     paused: bool = False
     window_s: float = 0.0
     """Length of windows as it is now; the command ``set_window`` changes it."""

@@ -9,6 +9,7 @@ Pictures end at the classifier: only :class:`Frame` carries pixels, and nothing 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -29,6 +30,27 @@ class CameraState(str, Enum):
     STALLED = "stalled"
     GONE = "gone"
     ENDED = "ended"
+
+
+class Trouble(str, Enum):
+    """What most faces before a camera suffer from, for somebody to repair."""
+
+    UPSIDE_DOWN = "upside_down"
+    TURNED_LEFT = "turned_left"
+    TURNED_RIGHT = "turned_right"
+    TILTED = "tilted"
+    DARK = "dark"
+    WASHED_OUT = "washed_out"
+    NOISY = "noisy"
+    BLURRED = "blurred"
+
+    @property
+    def rotates_by_deg(self) -> int | None:
+        """By how much ``camera.rotate_deg`` has to grow, modulo 360; None where that is no help."""
+        return _ROTATIONS.get(self)
+
+
+_ROTATIONS = {Trouble.UPSIDE_DOWN: 180, Trouble.TURNED_LEFT: 90, Trouble.TURNED_RIGHT: 270}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +88,20 @@ class Face:
     landmarks: tuple[tuple[float, float], ...] | None = None
     """Five (x, y) points in pixels where the detector gives them (YuNet): right eye, left eye, nose tip,
     right and left corner of the mouth, as seen in the person (their right is on the picture's left)."""
+
+    @property
+    def roll_deg(self) -> float | None:
+        """How far the face is turned in the picture, -180 to 180, clockwise positive; None without landmarks.
+
+        The direction from the person's right to their left, of eyes and mouth together.
+        """
+        if self.landmarks is None:
+            return None
+        (right_x, right_y), (left_x, left_y), _, (mouth_right_x, mouth_right_y), (mouth_left_x, mouth_left_y) = (
+            self.landmarks
+        )
+        across_x, across_y = left_x - right_x + mouth_left_x - mouth_right_x, left_y - right_y
+        return math.degrees(math.atan2(across_y + mouth_left_y - mouth_right_y, across_x))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +182,7 @@ class WindowReport:
     shares: Shares | None
     """None when nobody was seen or the window is suppressed."""
     gated: Mapping[str, int] | None
-    """Faces left out by reason (``small``, ``blurred``, ``turned``); None when there are no shares."""
+    """Faces left out by reason (see :mod:`edge_agent.vision.quality`); None when there are no shares."""
     rolling: RollingShares | None
     """The rolling estimate, where ``window.rolling_s`` is set."""
 

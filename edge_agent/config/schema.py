@@ -145,6 +145,10 @@ class FacesConfig(_Section):
     min_size_px: Annotated[int, Field(ge=1, le=4096)] = 20
     min_sharpness: Annotated[float, Field(ge=0.0, le=10.0)] = 0.01
     max_turn: Annotated[float, Field(ge=0.0, le=10.0)] = 0.5
+    max_roll_deg: Annotated[float, Field(ge=0.0, le=180.0)] = 40.0
+    min_contrast: Annotated[float, Field(ge=0.0, le=255.0)] = 24.0
+    max_clipped: Fraction = 0.75
+    max_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.045
 
 
 class ModelConfig(_Section):

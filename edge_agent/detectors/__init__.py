@@ -22,6 +22,8 @@ class Detector(Protocol):
     kind: DetectorKind
     framing: Framing
     """How its boxes become crops."""
+    gives_landmarks: bool
+    """Whether faces come with landmarks, which tell how far they are turned and tilted."""
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """All faces of a BGR picture of shape (height, width, 3), boxes in its own pixels."""

@@ -30,6 +30,7 @@ class HaarDetector:
 
     kind: DetectorKind = "haar"
     framing = Framing(scale=1.25, shift_y=-0.05)  # chosen as YuNet's was
+    gives_landmarks = False
 
     def __init__(self, config: DetectorConfig) -> None:
         import cv2

@@ -14,6 +14,7 @@ class WholeFrameDetector:
 
     kind: DetectorKind = "whole_frame"
     framing = Framing(scale=1.0, shift_y=0.0)
+    gives_landmarks = False
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """See :class:`edge_agent.detectors.Detector`."""

@@ -31,6 +31,7 @@ class YunetDetector:
     # Chosen by benchmarks/crop_margin.py on a seeded half of wild_faces_dev.zip, with an earlier model. With the
     # shipped one and the head it publishes, the best framing differs by less than those photos can tell.
     framing = Framing(scale=0.95, shift_y=0.0)
+    gives_landmarks = True
 
     def __init__(self, config: DetectorConfig) -> None:
         import cv2

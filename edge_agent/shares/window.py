@@ -105,15 +105,17 @@ class Window:
         self._rate.begin()
         self._people: dict[int, _Person] = {}
         self._gated: Counter[str] = Counter()
+        self._tilted: Counter[int] = Counter()
 
     def count_frame(self, captured_monotonic_s: float) -> None:
         """One more frame, captured then, was looked at, with or without faces."""
         self.frames += 1
         self._rate.count(captured_monotonic_s)
 
-    def gate(self, reason: str) -> None:
-        """One more face was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
+    def gate(self, reason: str, track: int) -> None:
+        """One more face, of this track, was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
         self._gated[reason] += 1
+        self._tilted[track] += reason == "tilted"
 
     def add(self, tracked: Sequence[TrackedFace], scores: EmotionScores, weights: NDArray[np.float64]) -> None:
         """Add the faces of one frame that were classified.
@@ -170,7 +172,9 @@ class Window:
     def _counted(self) -> list[_Person]:
         """Everyone seen often enough to be a person and not a false detection."""
         least = least_sightings(self._rate.fps)
-        return [person for person in self._people.values() if person.sightings >= least]
+        counted = [person for person in self._people.values() if person.sightings >= least]
+        # Where most are tilted the camera hangs wrong, and those who passed as upright are mistakes.
+        return counted if len(counted) >= sum(count >= least for count in self._tilted.values()) else []
 
     def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:
         """Let a published window's people enter; the estimate is computed anew only when its people changed."""

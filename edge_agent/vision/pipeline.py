@@ -6,20 +6,40 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.config import FacesConfig
 from edge_agent.detectors import Detector
 from edge_agent.shares.window import Window
-from edge_agent.types import Frame, Observe, TrackedFace
+from edge_agent.types import Frame, Observe, TrackedFace, Trouble
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.crop import crop_face
-from edge_agent.vision.quality import gate
+from edge_agent.vision.quality import Reason, gate
 from edge_agent.vision.tracking import Tracker
+from edge_agent.vision.upright import upright_odds
+from edge_agent.vision.view import View
 
 KEPT_TIMINGS = 4096
 """Most timings of a window that are kept; the newest stay."""
+LEAST_ODDS = 0.0
+"""Mean log odds of being upright below which a track is left out, chosen by ``python -m benchmarks.quality``."""
+KEPT_TRACKS = 500
+"""Tracks whose odds are remembered at most, those seen last."""
+TURNED = (Trouble.UPSIDE_DOWN, Trouble.TURNED_LEFT, Trouble.TURNED_RIGHT, Trouble.TILTED)
+
+
+@dataclass(frozen=True, slots=True)
+class _GoodFace:
+    """A face that will be read."""
+
+    tracked: TrackedFace
+    crop: NDArray[np.uint8]
+    """What the classifier takes, shape (height, width, 1)."""
+    weight: float
+    """How much this sighting counts among the others of the same person, above 0 and up to 1."""
 
 
 class Pipeline:
@@ -49,7 +69,14 @@ class Pipeline:
         self._observe = observe
         self._limits = limits
         self._tracker = Tracker()
+        self._view = View()
+        self._upright: dict[int, tuple[float, int]] = {}  # the sum of a track's odds, and of how many faces
         self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """What most faces suffer from, judged on enough people to be about none of them."""
+        return self._view.trouble
 
     def bridges(self, at_monotonic_s: float) -> bool:
         """Whether people in a frame of this time can be matched with those of the last frame; False after a long
@@ -63,15 +90,14 @@ class Pipeline:
         with self._timed("track"):
             tracked = self._tracker.update(faces, frame.captured_monotonic_s)
         with self._timed("crop"):
-            kept, weights = self._judge(frame, tracked)
-            size = self._classifier.input_size
-            crops = [crop_face(frame.image, item.face, self._detector.framing, size) for item in kept]
+            kept = self._judge(frame, tracked)
         if kept:
             with self._timed("classify"):
-                scores = self._classifier.classify(np.stack(crops))
+                scores = self._classifier.classify(np.stack([face.crop for face in kept]))
             with self._timed("window"):
-                self._window.add(kept, scores, np.array(weights))
+                self._window.add([face.tracked for face in kept], scores, np.array([face.weight for face in kept]))
         self._window.count_frame(frame.captured_monotonic_s)
+        self._view.judge()
 
     def forget(self) -> None:
         """Drop all tracks, and the timings of an open window, as a pause does."""
@@ -85,17 +111,38 @@ class Pipeline:
                 self._observe(stage, seconds)
         self._timings.clear()
 
-    def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> tuple[list[TrackedFace], list[float]]:
-        """The faces that are good enough, each with its weight; the others are counted by reason."""
-        kept, weights = [], []
+    def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> list[_GoodFace]:
+        """The faces that are good enough; the others are counted by reason."""
+        kept = []
         for item in tracked:
-            quality = gate(frame.image, item.face, self._limits)
-            if quality.reason is not None:
-                self._window.gate(quality.reason)
-                continue
-            kept.append(item)
-            weights.append(quality.weight)
-        return kept, weights
+            verdict = self._look_at(frame.image, item)
+            self._view.see(item.track, verdict if isinstance(verdict, str) else None)
+            if isinstance(verdict, _GoodFace) and self._view.trouble in TURNED:
+                verdict = "tilted"  # which way is up, all faces before one camera have in common
+            if isinstance(verdict, _GoodFace):
+                kept.append(verdict)
+            else:
+                self._window.gate(verdict, item.track)
+        return kept
+
+    def _look_at(self, image: NDArray[np.uint8], item: TrackedFace) -> _GoodFace | Reason:
+        quality = gate(image, item.face, self._limits)
+        if quality.reason is not None:
+            return quality.reason
+        crop = crop_face(image, item.face, self._detector.framing, self._classifier.input_size)
+        return _GoodFace(item, crop, quality.weight) if self._looks_upright(item.track, crop) else "tilted"
+
+    def _looks_upright(self, track: int, crop: NDArray[np.uint8]) -> bool:
+        """Whether what this track has shown so far does, on average."""
+        odds, count = self._upright.pop(track, (0.0, 0))
+        odds, count = odds + upright_odds(crop), count + 1
+        self._upright[track] = odds, count
+        if len(self._upright) > KEPT_TRACKS:
+            del self._upright[next(iter(self._upright))]
+        if odds >= LEAST_ODDS * count:
+            return True
+        self._view.lean([upright_odds(np.rot90(crop, quarter)) for quarter in range(4)])
+        return False
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:

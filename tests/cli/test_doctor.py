@@ -18,13 +18,14 @@ import pytest
 
 from edge_agent.cli import doctor
 from edge_agent.cli.doctor import broker as broker_checks
-from edge_agent.cli.doctor import camera, machine, packages, service
+from edge_agent.cli.doctor import camera, faces, machine, packages, seeing, service
 from edge_agent.cli.doctor.check import Check, Status, failed, ok, warning
 from edge_agent.cli.main import main
 from edge_agent.config import Config
 from edge_agent.errors import CameraError
 from edge_agent.host.machine import decode_throttled
 from tests.support.broker import Broker, Subscriber, free_port
+from tests.support.faces import astronaut_bgr
 
 
 def config_of(**sections: Any) -> Config:
@@ -99,7 +100,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_frame_rate_is_measured(tmp_path: Path) -> None:
     source = str(picture(tmp_path, 120, 40))
     checks = list(camera.examine(config_of(camera={"backend": "replay", "source": source, "fps": 20})))
-    assert statuses(checks) == {"camera": "ok", "frame rate": "ok", "exposure": "ok"}
+    assert statuses(checks) == {"camera": "ok", "frame rate": "ok", "exposure": "ok", "faces": "ok"}
+    assert "nobody" in checks[3].detail
     assert "160x120" in checks[0].detail
     assert float(checks[1].detail.split()[0]) == pytest.approx(20, rel=0.2)
 
@@ -132,6 +134,35 @@ def test_the_light_is_judged(mean: float, spread: float, status: str, word: str,
     check = camera.exposure(cv2.imread(str(picture(tmp_path, mean, spread))))
     assert check.status.value == status
     assert word in check.detail
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong", "fix"),
+    [
+        (lambda image: image, None, None),
+        (lambda image: cv2.rotate(image, cv2.ROTATE_180), "upside down", "set camera.rotate_deg to 180"),
+        (lambda image: cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE), "on their side", "to 270"),
+        (
+            lambda image: cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE),
+            "on their side",
+            "set camera.rotate_deg to 90",
+        ),
+        (lambda image: image // 24, "too dark", "light"),
+    ],
+)
+def test_what_is_wrong_with_the_faces_in_view_is_said(change, wrong, fix) -> None:
+    """By what the whole-frame detector takes for a face, so that the way it is found does not matter."""
+    face = np.ascontiguousarray(change(astronaut_bgr()[70:170, 175:275]))
+    (check,) = faces.examine(face, config_of(detector={"kind": "whole_frame"}))
+    assert check.status is (Status.OK if wrong is None else Status.WARNING)
+    if wrong is not None:
+        assert wrong in check.detail
+        assert fix in check.fix
+
+
+def test_a_detector_without_landmarks_leaves_the_roll_unknown() -> None:
+    (check,) = seeing.examine_detector(config_of(detector={"kind": "whole_frame"}))
+    assert "lean is unknown" in check.detail
 
 
 def test_a_camera_that_is_not_there_fails_with_its_own_words() -> None:

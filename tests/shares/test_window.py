@@ -73,7 +73,7 @@ def test_too_few_people_are_withheld_completely():
     """Below min_people nothing but the fact is told: no shares, no counts, no reasons."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad"}, frames=20)
-    window.gate("small")
+    window.gate("small", 9)
     report = window.close(10.0)
     assert report.suppressed
     assert report.shares is None
@@ -88,9 +88,9 @@ def test_enough_people_are_published():
     """At min_people the window is published, with the gated faces by reason."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad", 3: "happy"}, frames=20)
-    window.gate("small")
-    window.gate("small")
-    window.gate("turned")
+    window.gate("small", 9)
+    window.gate("small", 9)
+    window.gate("turned", 9)
     report = window.close(10.0)
     assert not report.suppressed
     assert report.people == 3
@@ -175,7 +175,7 @@ def test_the_next_window_begins_empty():
     """Nothing of one window is left in the next."""
     window = make_window(min_people=1)
     see(window, {1: "happy"}, frames=30)
-    window.gate("small")
+    window.gate("small", 9)
     window.close(10.0)
     report = window.close(20.0)
     assert (report.frames, report.faces, report.people, report.gated) == (0, 0, 0, None)
@@ -186,7 +186,7 @@ def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
     window = make_window(min_people=3)
     for _ in range(150):
         look(window)
-        window.gate("turned")
+        window.gate("turned", 9)
     report = window.close(10.0)
     assert (report.people, report.suppressed, report.gated) == (0, False, None)
 

@@ -10,7 +10,7 @@ import pytest
 
 from edge_agent.config import FacesConfig
 from edge_agent.types import Box, Face
-from edge_agent.vision.quality import gate, sharpness, turn
+from edge_agent.vision.quality import gate, look, turn
 
 LIMITS = FacesConfig()
 FACE = Box(170, 60, 110, 130)
@@ -49,13 +49,81 @@ def test_an_unsharp_face_is_left_out(photo):
 def test_a_smear_in_one_direction_counts_as_blur(photo):
     """Motion leaves edges along it sharp; the poorer direction decides."""
     smeared = cv2.blur(photo, (41, 1))
-    assert sharpness(smeared, FACE) < 0.25 * sharpness(photo, FACE)
+    assert look(smeared, FACE).sharpness < 0.25 * look(photo, FACE).sharpness
     assert gate(smeared, Face(FACE, 0.9), LIMITS).reason == "blurred"
 
 
 def test_dim_light_is_no_blur(photo):
     """The measure is relative to the contrast: a third of the light changes little."""
-    assert sharpness((photo // 3).astype(np.uint8), FACE) == pytest.approx(sharpness(photo, FACE), rel=0.15)
+    assert look((photo // 3).astype(np.uint8), FACE).sharpness == pytest.approx(look(photo, FACE).sharpness, rel=0.15)
+
+
+def test_grain_is_no_sharpness(photo):
+    """What noise adds to the second differences is taken off again: a blurred picture with grain stays blurred."""
+    rng = np.random.default_rng(0)
+    blurred = cv2.GaussianBlur(photo, (0, 0), 8)
+    grainy = np.clip(cv2.resize(blurred, (128, 128)) + rng.normal(0, 16, (128, 128, 3)), 0, 255).astype(np.uint8)
+    small = Box(FACE.x / 4, FACE.y / 4, FACE.width / 4, FACE.height / 4)
+    assert look(grainy, small).noise > 3 * look(photo, FACE).noise
+    assert look(grainy, small).sharpness < 0.25 * look(photo, FACE).sharpness
+
+
+def spoilt(photo: np.ndarray, change: str) -> np.ndarray:
+    rng = np.random.default_rng(1)
+    pixels = cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA).astype(np.float64)
+    changed = {
+        "dark": pixels * 0.04,
+        "dim": pixels * 0.3,
+        "backlit": pixels * 0.09 + 3,
+        "bright": pixels * 1.6,
+        "washed_out": pixels * 8,
+        "hazy": 200 + pixels * 0.05,
+        "grain": pixels + rng.normal(0, 5, pixels.shape),
+        "noisy": pixels + rng.normal(0, 40, pixels.shape),
+        "dim and noisy": pixels * 0.2 + rng.normal(0, 8, pixels.shape),
+    }[change]
+    return np.clip(changed, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ("dark", "dark"),
+        ("dim", None),
+        ("backlit", "dark"),
+        ("bright", None),
+        ("washed_out", "washed_out"),
+        ("hazy", "washed_out"),
+        ("grain", None),
+        ("noisy", "noisy"),
+        ("dim and noisy", "noisy"),
+    ],
+)
+def test_light_and_noise_have_limits(photo, change, reason):
+    face = Face(Box(FACE.x / 2, FACE.y / 2, FACE.width / 2, FACE.height / 2), 0.9)
+    assert gate(spoilt(photo, change), face, LIMITS).reason == reason
+
+
+def test_doubt_lowers_the_weight(photo):
+    """Each step towards a limit makes a face say less."""
+    face = Face(Box(FACE.x / 2, FACE.y / 2, FACE.width / 2, FACE.height / 2), 0.9)
+    fine = gate(cv2.resize(photo, (256, 256), interpolation=cv2.INTER_AREA), face, LIMITS).weight
+    for change in ("dim", "bright", "grain"):
+        assert gate(spoilt(photo, change), face, LIMITS).weight < fine
+
+
+@pytest.mark.parametrize(
+    ("roll_deg", "reason"), [(0, None), (-39, None), (39, None), (41, "tilted"), (-90, "tilted"), (180, "tilted")]
+)
+def test_a_face_that_lies_is_left_out(photo, roll_deg, reason):
+    """Beyond 40 degrees, by the line through the eyes and that through the mouth."""
+    angle = np.deg2rad(roll_deg)
+    turn_back = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    middle = np.array([220.0, 125.0])
+    points = (np.array(landmarks(0.02)) - middle) @ turn_back.T + middle
+    face = Face(FACE, 0.95, tuple(map(tuple, points.tolist())))
+    assert face.roll_deg == pytest.approx(roll_deg, abs=1e-6)
+    assert gate(photo, face, LIMITS).reason == reason
 
 
 @pytest.mark.parametrize(
@@ -69,7 +137,7 @@ def test_a_turned_face_is_left_out(photo, nose_off, reason):
 def test_the_limits_themselves_pass(photo):
     """A face is left out beyond a limit, not at it."""
     face = Face(Box(200, 100, 20, 20), 0.9, landmarks(0.5))
-    limits = FacesConfig(min_size_px=20, max_turn=turn(face), min_sharpness=sharpness(photo, face.box))
+    limits = FacesConfig(min_size_px=20, max_turn=turn(face), min_sharpness=look(photo, face.box).sharpness)
     assert gate(photo, face, limits).reason is None
 
 
@@ -85,6 +153,7 @@ def test_turn_does_not_depend_on_tilt_and_size():
 def test_without_landmarks_nothing_is_known_of_the_turn(photo):
     """Haar gives none; such a face passes."""
     assert turn(Face(FACE, 0.9)) == 0.0
+    assert Face(FACE, 0.9).roll_deg is None
 
 
 def test_eyes_in_one_point_are_no_frontal_face():
@@ -97,7 +166,7 @@ def test_eyes_in_one_point_are_no_frontal_face():
 )
 def test_boxes_beyond_the_picture_are_no_crash(photo, box):
     """Nothing is seen there, so nothing is sharp."""
-    assert sharpness(photo, box) >= 0.0
+    assert look(photo, box).sharpness >= 0.0
 
 
 def test_better_faces_weigh_more(photo):

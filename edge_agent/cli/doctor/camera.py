@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from edge_agent.cameras import Image, open_camera
-from edge_agent.cli.doctor import service
+from edge_agent.cli.doctor import faces, service
 from edge_agent.cli.doctor.check import Check, failed, ok, warning
 from edge_agent.config import CameraConfig, Config
 from edge_agent.errors import CameraError
@@ -54,6 +54,7 @@ def examine(config: Config) -> Iterable[Check]:
     yield ok("camera", f"{shown} delivers {width}x{height} pixels")
     yield _rate(config.camera, sample)
     yield exposure(sample.last)
+    yield from faces.examine(sample.last, config)
 
 
 def _look(config: CameraConfig) -> Sample | None:

@@ -39,7 +39,10 @@ def examine_detector(config: Config) -> Iterable[Check]:
         detail = f"{detail}, as YuNet is not here: it misses most faces that are turned, small or badly lit"
         yield warning("detector", detail, how_to_get_yunet())
         return
-    yield ok("detector", detail)
+    unknown = (
+        "" if detector.gives_landmarks else "; it gives no landmarks, so how far faces are turned or lean is unknown"
+    )
+    yield ok("detector", f"{detail}{unknown}")
 
 
 def _milliseconds(call: Callable[[], object]) -> float:
