@@ -2,7 +2,8 @@
 truth.
 
 Faces from ``wild_faces_dev.zip`` walk through a made-up room: nearer ones are larger, faster and hide farther ones;
-pillars hide everybody; heads turn away for a moment. Everything follows from the seed.
+pillars hide everybody; heads turn away for a moment. Some leave and return, pass one after the other, or hang on the
+wall as photographs. The sensor has noise and the lamps flicker. Everything follows from the seed.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import cv2
@@ -24,7 +26,26 @@ FPS = 15.0
 SECONDS = 40.0
 SEEN_FROM = 0.6
 """Share of a face that must be visible for a detector to find it."""
+NOISE = 3.0
+"""Standard deviation of the sensor's noise, in grey levels, in every frame."""
+FLICKER = 0.04
+"""Share by which a lamp's 100 Hz makes bands of rows darker; they wander, since no camera is quite in step with it."""
 Image = NDArray[np.uint8]
+
+
+class Scene(Enum):
+    """What happens in a film."""
+
+    WALK = "walk"
+    """Somebody new every few seconds, or in every other film every quarter minute."""
+    CROWD = "crowd"
+    """Somebody new every second or two."""
+    RETURN = "return"
+    """One or two people who leave and come back, again and again, by the same edge or the other one."""
+    IN_TURN = "in turn"
+    """One person at a time."""
+    POSTERS = "posters"
+    """Two or three photographs on the wall, and at most two people."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +68,8 @@ class Truth:
     face: Box
     visible: float
     """Share of the face inside the picture and not hidden, 0 to 1; 0 while the head is turned away."""
+    alive: bool = True
+    """False for a photograph on the wall."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +86,9 @@ class Walker:
     away: tuple[tuple[float, float], ...]
     """Times (from, to), since start, when the back of the head is seen."""
     phase: float
+    person: int
+    """Who it is: the same number for each visit."""
+    alive: bool = True
 
     def centre(self, at_s: float) -> tuple[float, float] | None:
         """Middle of the face, or None before the entry and after the exit; heads bob as people walk."""
@@ -70,7 +96,7 @@ class Walker:
         times, xs = zip(*self.path, strict=True)
         if not 0 <= since_s <= times[-1]:
             return None
-        bob = 0.05 * self.size_px * np.sin(2 * np.pi * 1.8 * since_s + self.phase)
+        bob = 0.05 * self.size_px * np.sin(2 * np.pi * 1.8 * since_s + self.phase) if self.alive else 0.0
         return float(np.interp(since_s, times, xs)), self.y + float(bob)
 
     def faces_us(self, at_s: float) -> bool:
@@ -87,6 +113,7 @@ class Film:
     """(left, right) in pixels."""
     walkers: tuple[Walker, ...]
     seconds: float
+    seed: int
 
     def frame(self, at_s: float) -> tuple[Image, list[Truth]]:
         """The picture at this moment and everybody in it."""
@@ -97,8 +124,11 @@ class Film:
         for left, right in self.pillars:
             canvas[:, left:right] = (70, 75, 80)
             owner[:, left:right] = -2
-        truth = [Truth(i, box, _visible(owner, i, box) if walker.faces_us(at_s) else 0.0) for i, walker, box in boxes]
-        return np.clip(canvas, 0, 255).astype(np.uint8), truth
+        truth = [
+            Truth(walker.person, box, _visible(owner, i, box) if walker.faces_us(at_s) else 0.0, walker.alive)
+            for i, walker, box in boxes
+        ]
+        return _sensed(canvas, np.random.default_rng([self.seed, round(1000 * at_s)]), at_s), truth
 
 
 def read_cutouts(photos: Path, detector: Detector, limit: int = 400) -> list[Cutout]:
@@ -125,24 +155,68 @@ def _cut(image: Image, face: Box) -> Cutout:
     return Cutout(part, alpha[:, :, None], Box(face.x - left, face.y - top, face.width, face.height))
 
 
-def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS) -> Film:
-    """A room with up to two pillars; a new person every few seconds; in every second film, every 15 seconds."""
+def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS, scene: Scene = Scene.WALK) -> Film:
+    """A room with up to two pillars, and who comes into it."""
     rng = np.random.default_rng(seed)
     pillars = tuple(
         (left, left + int(rng.integers(25, 70))) for left in sorted(rng.integers(80, WIDTH - 150, rng.integers(0, 3)))
     )
-    pace_s = rng.uniform(2.0, 8.0) if seed % 2 else rng.uniform(10.0, 20.0)
-    walkers, at_s = [], -2.0
-    for index in rng.permutation(len(cutouts)):
+    order = iter(rng.permutation(len(cutouts)).tolist())
+    match scene:
+        case Scene.WALK:
+            pace_s = rng.uniform(2.0, 8.0) if seed % 2 else rng.uniform(10.0, 20.0)
+            walkers = _arrivals(rng, cutouts, order, pace_s, seconds)
+        case Scene.CROWD:
+            walkers = _arrivals(rng, cutouts, order, rng.uniform(1.0, 2.0), seconds)
+        case Scene.RETURN:
+            walkers = [v for _ in range(1 + seed % 2) for v in _visits(rng, cutouts, [next(order)], seconds)]
+        case Scene.IN_TURN:
+            walkers = _visits(rng, cutouts, list(order), seconds)
+        case Scene.POSTERS:
+            walkers = [v for _ in range(seed % 3) for v in _visits(rng, cutouts, [next(order)], seconds)]
+            walkers += _posters(rng, cutouts, [next(order) for _ in range(2 + seed % 2)], seconds)
+    walkers.sort(key=lambda walker: (walker.alive, walker.size_px))
+    return Film(_background(rng), pillars, tuple(walkers), seconds, seed)
+
+
+def _arrivals(
+    rng: np.random.Generator, cutouts: list[Cutout], order: Iterator[int], pace_s: float, seconds: float
+) -> list[Walker]:
+    """Somebody new every ``pace_s`` seconds on average."""
+    walkers: list[Walker] = []
+    at_s = -2.0
+    for index in order:
         at_s += float(rng.exponential(pace_s))
         if at_s > seconds - 3:
             break
-        walkers.append(_walker(rng, cutouts[index], at_s))
-    walkers.sort(key=lambda walker: walker.size_px)
-    return Film(_background(rng), pillars, tuple(walkers), seconds)
+        walkers.append(_walker(rng, cutouts[index], at_s, index))
+    return walkers
 
 
-def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float) -> Walker:
+def _visits(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], seconds: float) -> list[Walker]:
+    """One visit after the other, of these people in turn, with half a second to ten between them."""
+    visits: list[Walker] = []
+    at_s, turn = float(rng.uniform(-1.0, 2.0)), 0
+    while at_s < seconds - 2:
+        person = people[turn % len(people)]
+        visits.append(_walker(rng, cutouts[person], at_s, person))
+        at_s, turn = at_s + visits[-1].path[-1][0] + float(rng.uniform(0.5, 10.0)), turn + 1
+    return visits
+
+
+def _posters(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], seconds: float) -> list[Walker]:
+    """Side by side on the wall, for the whole film."""
+    places = [(k + rng.uniform(0.3, 0.7)) * WIDTH / len(people) for k in range(len(people))]
+    return [
+        Walker(
+            cutouts[person], -1.0, float(rng.uniform(40, 90)), float(rng.uniform(0.3, 0.6)) * HEIGHT,
+            ((0.0, x), (seconds + 2.0, x)), (), 0.0, person, alive=False,
+        )
+        for person, x in zip(people, places, strict=True)
+    ]  # fmt: skip
+
+
+def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float, person: int) -> Walker:
     size_px = float(rng.uniform(40, 110))
     speed = size_px * rng.uniform(0.9, 5.0)
     from_left = rng.random() < 0.5
@@ -159,7 +233,7 @@ def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float) -> Walker:
         first = float(rng.uniform(0, path[-1][0]))
         away.append((first, first + float(rng.uniform(0.3, 1.5))))
     y = HEIGHT * 0.2 + size_px * 1.2 + float(rng.normal(0, 30))
-    return Walker(cutout, start_s, size_px, y, tuple(path), tuple(away), float(rng.uniform(0, 6)))
+    return Walker(cutout, start_s, size_px, y, tuple(path), tuple(away), float(rng.uniform(0, 6)), person)
 
 
 def _background(rng: np.random.Generator) -> Image:
@@ -201,6 +275,15 @@ def _visible(owner: NDArray[np.int_], index: int, box: Box) -> float:
     part = owner[y0 : max(0, int(box.y + box.height)), x0 : max(0, int(box.x + box.width))]
     # The oval of a head covers about nine tenths of its face's box.
     return min(1.0, float((part == index).sum()) / (0.9 * box.width * box.height))
+
+
+def _sensed(canvas: NDArray[np.float32], rng: np.random.Generator, at_s: float) -> Image:
+    """The picture as a sensor gives it: bands of flicker, then noise."""
+    rows = np.arange(canvas.shape[0], dtype=np.float32)[:, None, None]
+    bands = 1.0 + FLICKER * np.sin(2 * np.pi * (rows / 160.0 + 0.37 * at_s))
+    noisy = canvas * bands + NOISE * rng.standard_normal(canvas.shape, dtype=np.float32)
+    seen: Image = np.clip(noisy, 0, 255).astype(np.uint8)
+    return seen
 
 
 def frames(film: Film, fps: float = FPS) -> Iterator[tuple[float, Image, list[Truth]]]:
