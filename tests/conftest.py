@@ -1,4 +1,4 @@
-"""Fixtures that more than one test module uses; the things themselves live in modules beside this one."""
+"""Fixtures that more than one test module uses; ``tests.support`` has what they give."""
 
 from __future__ import annotations
 

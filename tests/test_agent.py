@@ -112,7 +112,7 @@ def test_sigterm_at_any_moment_of_the_start_ends_cleanly_or_by_the_signal(tmp_pa
 
 
 def test_what_readme_starts_on_a_laptop_keeps_its_windows_where_it_was_started(tmp_path, monkeypatch):
-    """An ordinary user may not write the service's folder; here a picture stands in for the camera."""
+    """An ordinary user may not write the service's folder; here a picture replaces the camera."""
     (name,) = re.findall(r"\.venv/bin/edge-agent run -c (configs/\S+)", (ROOT / "README.md").read_text())
     environ = {
         "COUNTENANCE_CAMERA__BACKEND": "replay",
@@ -162,7 +162,7 @@ def test_reload_takes_a_good_configuration_and_keeps_the_old_one_before_a_bad_on
 
 
 def test_a_configuration_that_turns_out_not_to_work_is_given_up_for_the_old_one(tmp_path):
-    """It reads well, but the page knows no such language: a device that nobody stands beside must go on."""
+    """It is valid, but the page does not have the language. A device without anybody near it must continue."""
     path = configure(tmp_path, mqtt={"enabled": False})
     with run(path) as agent:
         wait_until(lambda: "ready" in agent.log, 30)

@@ -136,7 +136,7 @@ def test_exchanging_two_people_of_a_group_changes_no_figure(visits, min_people, 
 
 
 def _assert_same(before: WindowReport, after: WindowReport) -> None:
-    """Equal to the last tenth of a point but for the order in which floating-point sums were taken."""
+    """Equal to the last tenth of a point, except for the order of floating-point sums."""
     assert (before.people, before.faces, before.suppressed) == (after.people, after.faces, after.suppressed)
     pairs = [(before.shares, after.shares)]
     if before.rolling is not None and after.rolling is not None:

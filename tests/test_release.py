@@ -1,4 +1,4 @@
-"""A wheel of this checkout works where there is no checkout, and a release is the same whoever builds it."""
+"""A wheel of this checkout works where there is no checkout, and a release is the same for everybody who builds it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _BATCH, _BATCHES = 256, 12
 
 @contextmanager
 def averaged(model: keras.Model, images: NDArray[np.uint8]) -> Iterator[None]:
-    """Within this block the model has its averaged weights, after it again those that training goes on with."""
+    """Within this block the model has its averaged weights. After it, it has those of the training again."""
     weights = model.get_weights()
     model.optimizer.finalize_variable_values(model.trainable_variables)
     refresh_statistics(model, images)
@@ -25,10 +25,10 @@ def averaged(model: keras.Model, images: NDArray[np.uint8]) -> Iterator[None]:
 
 
 def refresh_statistics(model: keras.Model, images: NDArray[np.uint8]) -> None:
-    """Measure the means and variances of all batch norms anew, on evenly picked images (n, side, side).
+    """Measure the means and variances of all batch norms again, on evenly picked images (n, side, side).
 
-    Averaged weights make other activations than the ones that the moving statistics followed (Izmailov et al. 2018,
-    section 3.2); without this an average over the steep part of training is useless.
+    Averaged weights give other activations than those that the moving statistics followed (Izmailov et al. 2018,
+    section 3.2). Without this, an average over the steep part of training is useless.
     """
     layers = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     momenta = [layer.momentum for layer in layers]

@@ -1,4 +1,4 @@
-"""Batches for Keras: augmented images and what each head should say of them.
+"""Batches for Keras: augmented images, and what each head should answer.
 
 Everything random is drawn from the seed, the epoch and the batch's number, so a run that was killed and resumed
 sees the same images as one that was not.
@@ -18,12 +18,12 @@ Batch = tuple[NDArray[np.float32], dict[str, NDArray[np.float32]], dict[str, NDA
 
 
 def targets(faces: Faces, smoothing: float) -> dict[str, NDArray[np.float32]]:
-    """What each head should say, shape (n, 7) each: the smoothed label, and the share of votes per emotion."""
+    """What each head should answer, shape (n, 7) each: the smoothed label, and the share of votes per emotion."""
     label = np.eye(len(EMOTIONS), dtype=np.float32)[faces.labels]
     votes = faces.votes.sum(1, keepdims=True)
     return {
         "fer2013": label * np.float32(1 - smoothing) + np.float32(smoothing / len(EMOTIONS)),
-        # Votes are smooth by themselves; an image without any counts with weight 0.
+        # Votes are smooth already; an image without votes has weight 0.
         "ferplus": faces.votes / np.maximum(votes, 1),
     }
 
@@ -31,7 +31,7 @@ def targets(faces: Faces, smoothing: float) -> dict[str, NDArray[np.float32]]:
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch after the other of (images, targets of the heads, weights of the heads).
 
-    Targets are (n, 7), or (n, 14) where ``teacher`` gives soft answers per head to stand beside them.
+    Targets are (n, 7), or (n, 14) if ``teacher`` gives soft answers per head, which are put next to them.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Everything a run needs to go on after a kill, in one file that is replaced as a whole."""
+"""Everything a run needs to continue after a kill, in one file that is replaced as a whole."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def save(path: Path, model: keras.Model, history: list[dict[str, Any]]) -> None:
 
 
 def epochs_done(path: Path) -> int:
-    """How many epochs a saved state has behind it; 0 where there is none."""
+    """Number of finished epochs of a saved state; 0 without one."""
     if not path.is_file():
         return 0
     with np.load(path) as saved:

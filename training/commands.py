@@ -1,4 +1,4 @@
-"""What the command lines of ``training`` and ``quantization`` have in common."""
+"""Shared by the command lines of ``training`` and ``quantization``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _
     "onnx": "pip install onnx tf2onnx",
     "tf2onnx": "pip install onnx tf2onnx",
 }
-"""What only some commands import, and how it is installed."""
+"""Packages that only some commands import, and how to install them."""
 
 
 def run(parser: argparse.ArgumentParser, arguments: list[str] | None, log_format: str) -> int:

@@ -31,7 +31,8 @@ HEADS = ("fer2013", "ferplus")
 """One head answers as FER-2013's labels do, the other as FER+'s voters do; on 37 % of the images they differ."""
 SIDE = 48
 SPLIT_SEED: Final = 2013
-"""Halves PublicTest for every run, benchmark and figure alike: what one chose on, no other may state figures of."""
+"""Seed that halves PublicTest, the same for every run, benchmark and figure: what was used to choose may not state
+figures."""
 TRAINING, PUBLIC, PRIVATE = SPLITS = ("Training", "PublicTest", "PrivateTest")
 
 _VOTE_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -77,13 +78,13 @@ class Faces:
         return np.where(self.votes.sum(1) > 0, self.votes.argmax(1), -1)
 
     def labels_by_head(self) -> dict[str, NDArray[np.int64]]:
-        """What each of HEADS should say, shape (n,) each; -1 where nobody knows."""
+        """Label of each of HEADS, shape (n,) each; -1 if unknown."""
         return dict(zip(HEADS, (self.labels, self.majority()), strict=True))
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the data lies: Kaggle's CSV (plain, .gz, .zip, .xz) or a folder of images, and the votes, if any."""
+    """Where the data is: Kaggle's CSV (plain, .gz, .zip, .xz) or a folder of images, and the votes, if any."""
 
     faces: Path
     votes: Path | None
@@ -109,7 +110,7 @@ class Division:
 def find_source(data: Path, votes: Path | None = None) -> Source:
     """The data set under ``data``: a CSV, or a folder that holds one or images by split.
 
-    ``votes`` defaults to the ``fer2013new.csv`` that lies beside the CSV. Raises InputError if there is no data, or
+    ``votes`` defaults to the ``fer2013new.csv`` next to the CSV. Raises InputError if there is no data, or
     votes are named for images, which have no rows to join them to.
     """
     beside = (data if data.is_dir() else data.parent) / "fer2013new.csv"
@@ -165,7 +166,8 @@ def divide(faces: Faces) -> Division:
 
 
 def with_photos(training: Faces, photos: Faces, repeated: int) -> Faces:
-    """Training and, so many times each, photos of another data set, whose label counts as a vote where nobody voted."""
+    """Training, and photos of another data set, each this many times. Their label counts as a vote where nobody
+    voted."""
     unvoted = photos.votes.sum(1, keepdims=True) == 0
     votes = np.where(unvoted, np.eye(len(EMOTIONS), dtype=np.float32)[photos.labels], photos.votes)
     more = replace(photos, votes=votes)[np.tile(np.arange(len(photos)), repeated)]
@@ -257,7 +259,7 @@ def _read_folder(root: Path) -> Faces:
 
 
 def _with_public(faces: Faces, root: Path) -> Faces:
-    """Folders ``train`` and ``test`` alone leave nothing to choose on: one training image in ten, by label, is it.
+    """With only ``train`` and ``test`` there is nothing to choose on, so one training image in ten, by label, is used.
 
     ``test`` stays out of every choice.
     """
@@ -276,7 +278,7 @@ def _with_public(faces: Faces, root: Path) -> Faces:
 
 
 def _place(path: Path) -> tuple[str | None, int | None]:
-    """Split and label of an image; Kaggle's folder keeps PublicTest and PrivateTest in ``test``, told by the name."""
+    """Split and label of an image; Kaggle's folder has PublicTest and PrivateTest in ``test``; the name says which."""
     split = next((s for s in SPLITS if path.name.startswith(f"{s}_")), None)
     split = split or _FOLDER_SPLITS.get(path.parts[-3].lower())
     return split, _FOLDER_LABELS.get(path.parts[-2].lower())
@@ -307,7 +309,7 @@ def _csv_rows(path: Path, columns: tuple[str, ...]) -> Iterator[dict[str, str]]:
 
 
 def _open_text(path: Path) -> IO[str]:
-    """The CSV's text, whatever it is packed with."""
+    """The CSV's text, with any packing."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="ascii", newline="")
     if path.suffix == ".xz":
@@ -319,7 +321,7 @@ def _open_text(path: Path) -> IO[str]:
             raise InputError(f"{path}: holds {len(names)} CSV files, not one")
         try:
             return io.TextIOWrapper(archive.open(names[0]), encoding="ascii", newline="")
-        except RuntimeError as error:  # it wants a password, or is packed in a way that Python does not know
+        except RuntimeError as error:  # it has a password, or a packing that Python does not know
             raise InputError(f"{path}: cannot be unpacked: {error}; unpack it yourself") from error
     return path.open(encoding="ascii", newline="")
 

@@ -15,7 +15,7 @@ from training.metrics import Labels, Scores, accuracy, calibration_error, confus
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one head says of the images that its labels exist for."""
+    """Answers of one head to the images that have its label."""
 
     head: str
     faces: Faces
@@ -40,7 +40,7 @@ class Judgement:
 
 
 def judge(run: Path, source: Source, split: str) -> list[Judgement]:
-    """Let a run's model answer for a split, head by head.
+    """Ask a run's model about a split, head by head.
 
     Raises InputError where the run has no model, or the data none of that split.
     """

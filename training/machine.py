@@ -1,4 +1,4 @@
-"""How a figure names the machine and the day it was measured on."""
+"""The words by which a figure names its machine and day."""
 
 from __future__ import annotations
 

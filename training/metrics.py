@@ -56,7 +56,7 @@ def calibration_error(labels: Labels, probabilities: Scores, bins: int = 15) -> 
 
 
 def reliability(labels: Labels, probabilities: Scores, bins: int = 15) -> list[tuple[float, float, float]]:
-    """(share of the images, accuracy, mean confidence) of each bin of confidence that holds any."""
+    """(share of the images, accuracy, mean confidence) of each bin of confidence that is not empty."""
     sure = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((sure * bins).astype(int), bins - 1)

@@ -17,7 +17,7 @@ def build(network: Network, precision: str = "float32") -> keras.Model:
     """Grey images (n, 48, 48, 1), 0 to 255, to logits (n, 7) of each head, both float32.
 
     ReLU6 bounds activations and there is no swish and no squeeze-and-excite: those break post-training int8.
-    ``precision`` is what the layers between compute in; their weights are float32 either way.
+    ``precision`` is that of the layers in between; their weights are float32 in any case.
     """
     outside = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)

@@ -45,7 +45,7 @@ def label_matrix(counts: NDArray[np.int64]) -> Figure:
 
 
 def share_of_voters(shares: NDArray[np.float32]) -> Figure:
-    """How many images have so large a share of votes for the most chosen emotion."""
+    """Number of images by the share of votes for their most chosen emotion."""
     figure = Figure(figsize=(5.4, 4.8), layout="constrained")
     axes = figure.subplots()
     axes.hist(100 * shares, bins=list(range(5, 106, 10)), color="#0072b2")
@@ -67,7 +67,7 @@ def _matrix(counts: NDArray[np.int64], rows: str, columns: str, title: str) -> F
 
 
 def reliability_diagram(judgements: list[Judgement]) -> Figure:
-    """How often the model is right when it is so sure; the area of a dot is its share of the images."""
+    """How often the model is right, by its confidence; the area of a dot is its share of the images."""
     figure = Figure(figsize=(5, 4.6), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
@@ -84,7 +84,7 @@ def reliability_diagram(judgements: list[Judgement]) -> Figure:
 
 
 def confident_mistakes(judgement: Judgement) -> Figure:
-    """The wrong answers that the model is surest of; many are wrong labels."""
+    """The wrong answers that the model is most sure of; many are wrong labels."""
     top, sure = judgement.probabilities.argmax(1), judgement.probabilities.max(1)
     rows, columns = _MISTAKES
     wrong = np.flatnonzero(top != judgement.labels)
@@ -100,7 +100,7 @@ def confident_mistakes(judgement: Judgement) -> Figure:
 
 
 def accuracy_by_agreement(judgements: list[Judgement]) -> Figure | None:
-    """Accuracy where voters agree little and much; None without votes."""
+    """Accuracy by how far the voters agree; None without votes."""
     figure = Figure(figsize=(5.4, 3.8), layout="constrained")
     axes = figure.subplots()
     edges = np.array([0, 0.4, 0.6, 0.8, 0.999])

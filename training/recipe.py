@@ -27,7 +27,7 @@ class Network(_Strict):
     """Residual blocks of each stage."""
     stem_stride: int = Field(default=2, ge=1, le=2)
     limit: float | None = Field(default=None, gt=0, le=6)
-    """What ReLU6 and, on both sides, residual branches are cut to; None: 6, and branches only by int8."""
+    """Limit of ReLU6 and, on both sides, of residual branches. None: 6, and branches are cut only by int8."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Share of pooled features dropped before the heads."""
 
@@ -39,7 +39,7 @@ class Network(_Strict):
 
 
 class Camera(_Strict):
-    """What cameras and people do to a face before the network sees it; as it stands here, nothing."""
+    """What cameras and people do to a face before the network sees it; by default nothing."""
 
     probability: float = Field(default=0, ge=0, le=1)
     """How many of the images undergo any of this; the others stay as clean as the data."""
@@ -66,7 +66,7 @@ class Camera(_Strict):
 
 
 class Augmentation(_Strict):
-    """Ranges of the random changes that each training image undergoes, every epoch anew."""
+    """Ranges of the random changes of each training image, new in every epoch."""
 
     rotation_degrees: float = Field(ge=0, le=45)
     shift: float = Field(ge=0, le=0.5)
@@ -87,7 +87,7 @@ class Augmentation(_Strict):
 
 
 class Distillation(_Strict):
-    """How much of the loss comes from teachers, where ``fit --teacher`` names any (Hinton et al. 2015)."""
+    """Share of the loss that comes from teachers, if ``fit --teacher`` names any (Hinton et al. 2015)."""
 
     weight: float = Field(default=0.7, ge=0, le=1)
     temperature: float = Field(default=3.0, gt=0)
@@ -101,7 +101,7 @@ class Recipe(_Strict):
     network: Network
     augmentation: Augmentation
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
-    """What activations are computed in; the saved model is float32 either way."""
+    """Precision of the activations; the saved model is float32 in any case."""
     epochs: int = Field(gt=0)
     warmup: float = Field(ge=0, lt=1)
     """First share of the epochs, over which the learning rate rises; after it falls to 0 along half a cosine."""
@@ -122,14 +122,14 @@ class Recipe(_Strict):
     @model_validator(mode="before")
     @classmethod
     def _of_an_older_run(cls, raw: Any) -> Any:
-        """Recipes used to name the seed of the split, for which only one value was right."""
+        """Older recipes name the seed of the split, which had only one right value."""
         if isinstance(raw, dict) and raw.get("split_seed") == SPLIT_SEED:
             return {key: value for key, value in raw.items() if key != "split_seed"}
         return raw
 
 
 def find_recipe(name: str) -> Path:
-    """The file of a recipe given by path, or by the name of one that lies in ``training/recipes``."""
+    """The file of a recipe, given by its path or by its name in ``training/recipes``."""
     path = Path(name)
     return path if path.suffix in {".yaml", ".yml"} else RECIPES / f"{name}.yaml"
 

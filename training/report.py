@@ -20,7 +20,8 @@ from training.plots import HEAD_NAMES
 def report(run: Path, source: Source, split: str) -> Path:
     """Write ``report/index.html`` and PNGs into the run folder; returns the HTML file.
 
-    The surest mistakes show images of the data set, so a report stays where the data may be. Raises InputError where
+    A report shows images of the data set (the mistakes the model is most sure of), so it stays where the data may be.
+    Raises InputError where
     the run lacks a file, or the data images of that split.
     """
     history, facts, recipe = (_read(run / name) for name in ("history.json", "run.json", "config.yaml"))

@@ -1,4 +1,4 @@
-"""What finished runs (the teachers) say of the training images, computed once and kept in the run folder."""
+"""Answers of finished runs (the teachers) to the training images, computed once and kept in the run folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> dict[str, NDArray[np.float32]]:
     """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, images and mirror images.
 
-    What is kept in ``cache`` is taken as it is: ``fit`` sees to it that a run folder keeps its teachers and data.
+    What is in ``cache`` is used as it is: ``fit`` makes sure that a run folder keeps its teachers and data.
 
     ``runs`` are folders of finished runs, released weights, or .tflite files that ``quantization`` made.
 

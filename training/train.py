@@ -46,7 +46,7 @@ def fit(
     begin_with: Path | None = None,
     photos: Source | None = None,
 ) -> keras.Model:
-    """Train, or go on where the run folder's checkpoint ends; returns the averaged model, saved as ``model.keras``.
+    """Train, or continue from the run folder's checkpoint; returns the averaged model, saved as ``model.keras``.
 
     ``begin_with`` names a finished run, an int8 .tflite file or released weights, which a new run starts with instead
     of random ones. ``teachers`` are such, too. ``photos`` is a second data set to learn from as well.
@@ -99,10 +99,10 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
         nesterov=True,
         weight_decay=recipe.weight_decay,
         use_ema=True,
-        # Averages that reach back to the random beginning say little: no longer than a third of the run.
+        # An average that reaches back to the random start says little, so it covers at most a third of the run.
         ema_momentum=min(recipe.ema_decay, 1 - 3 / max(steps * recipe.epochs, 6)),
     )
-    # Scales and shifts have nothing to gain from being small.
+    # Scales and shifts do not gain from being small.
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     loss = distilled(recipe.distillation) if taught else soft_cross_entropy
     model.compile(optimizer, loss=dict.fromkeys(HEADS, loss), loss_weights=recipe.head_weights)
@@ -127,7 +127,7 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
     def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], kept: keras.Model) -> None:
-        """``kept`` is the float32 twin that is scored and saved, whatever precision the training has."""
+        """``kept`` is the float32 copy that is scored and saved, for any precision of the training."""
         super().__init__()
         self._division, self._run, self._history, self._kept = division, run, history, kept
         self._began = datetime.now(timezone.utc)
@@ -231,7 +231,7 @@ def _describe(
     teachers: list[Path],
     begin_with: Path | None,
 ) -> None:
-    """Write ``run.json``, all that somebody needs to know to make the run again, or check that it is of this run."""
+    """Write ``run.json``, with all that is needed to make the run again, or check that it belongs to this run."""
     facts = {
         "recipe": recipe.name,
         "seed": recipe.seed,
@@ -282,7 +282,7 @@ def _description(start: Path) -> dict[str, Any]:
 
 
 def _same_sources(path: Path, facts: dict[str, Any]) -> None:
-    """A run goes on with what it was begun with: other targets half-way would make what ``run.json`` says untrue."""
+    """A run continues with what it was begun with: other targets half-way would make ``run.json`` untrue."""
     there = json.loads(path.read_text())
     for key, what in (
         ("data_sha256", "other data"),
@@ -308,6 +308,6 @@ def _versions() -> dict[str, str]:
 
 
 def _git(*arguments: str) -> str:
-    """What git says of the checkout that this code runs from; nothing where there is none."""
+    """The state of the checkout that this code runs from, by git; empty without one."""
     command = ["git", "-C", str(Path(__file__).parent), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

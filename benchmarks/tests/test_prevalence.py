@@ -29,7 +29,7 @@ def stated_half(fer2013: Faces) -> tuple[Answers, Classifier, dict]:
 @pytest.mark.shared
 @pytest.mark.parametrize("number", range(len(ROWS)), ids=[f"{row.people}-{row.shift}" for row in ROWS])
 def test_printed_figures_are_what_the_shipped_estimator_gives(stated_half, number):
-    """Each row of docs/shares.md that has a goal, anew: whoever changes a setting has to measure again."""
+    """Each row of docs/shares.md that has a goal, measured again: who changes a setting must measure again."""
     answers, classifier, printed = stated_half
     prior, estimator = np.array(classifier.head.prior), classifier.head.share_estimator(LABELS)
     row = measure(ROWS[number], answers, prior, estimator, printed["measured"]["windows"])

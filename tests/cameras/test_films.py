@@ -94,7 +94,7 @@ def test_a_film_that_begins_late_is_whole_and_begins_at_zero(tmp_path, suffix):
 
 
 def test_what_an_edit_list_leaves_out_is_not_shown_and_not_missed(tmp_path):
-    """What lies before zero is there for the decoder, as where a film was cut without encoding it again."""
+    """What is before zero is for the decoder, as in a film that was cut without encoding it again."""
     film = write_film(tmp_path / "film.mp4", [at_s - 0.5 for at_s in EVEN], options={"avoid_negative_ts": "disabled"})
     assert len(read(film)) == FRAMES - 15
 

@@ -92,7 +92,7 @@ def test_a_folder_for_copies_that_cannot_be_is_told_before_any_work(picture, tmp
 
 
 def test_a_copy_that_cannot_be_written_is_a_line_on_stderr_and_the_rest_go_on(picture, tmp_path, capsys):
-    """Here a folder stands where the first copy should go, and the second picture is too tall for a JPEG."""
+    """Here a folder is in the place of the first copy, and the second picture is too tall for a JPEG."""
     taken = tmp_path / "out" / "00000-astronaut.jpg"
     taken.mkdir(parents=True)
     tall = tmp_path / "tall.png"

@@ -1,4 +1,4 @@
-"""Whatever stands in the file or the environment: a configuration, or exit 78 with a sentence within two seconds."""
+"""Any file and any environment give a configuration, or exit 78 with a sentence, within two seconds."""
 
 from __future__ import annotations
 

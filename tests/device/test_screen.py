@@ -39,7 +39,7 @@ UtmpIdentifier=
 Environment=WLR_BACKENDS=headless WLR_RENDERER=pixman WLR_LIBINPUT_NO_DEVICES=1
 """
 IN_SESSION = "XDG_RUNTIME_DIR=/run/countenance-kiosk WAYLAND_DISPLAY=wayland-0"
-# docs/kiosk.md gives these for a screen that lies on its side, HDMI-A-1 in place of HEADLESS-1.
+# docs/kiosk.md gives these for a screen that lies on its side, with HDMI-A-1 instead of HEADLESS-1.
 ON_ITS_SIDE = {
     "bookworm": "[Service]\nEnvironment=CAGE_OPTIONS=-r\n",
     "trixie": f"[Service]\nExecStartPost=/bin/sh -c 'until {IN_SESSION} wlr-randr --output HEADLESS-1 --transform 90; "

@@ -286,7 +286,7 @@ def test_a_password_reaches_the_service_alone(device: Container) -> None:
 
 
 def test_doctor_finds_nothing_wrong_with_it(device: Container) -> None:
-    """As a person would ask on the device, beside the running service."""
+    """As a person would ask on the device, while the service runs."""
     report = json.loads(device.run(f"edge-agent doctor -c {CONFIG} --json"))
     assert report["ok"], report
     warned = {check["name"] for check in report["checks"] if check["status"] == "warning"}
@@ -303,7 +303,7 @@ def test_somebody_without_sudo_is_told_what_needs_it(device: Container) -> None:
 
 
 def test_doctor_knows_the_groups_that_the_unit_gives(device: Container) -> None:
-    """A camera's node is root's and its group's; a file stands for one, since a container may make no node."""
+    """A camera's node is root's and its group's. A file replaces one here, since a container may make no node."""
     node = "/dev/video9"
     device.run(f"touch {node} && chown root:video {node} && chmod 660 {node}")
     device.write("/run/usb.yaml", REPLAY.replace("{backend: replay, source: /film, fps: 5}", "{backend: opencv}"))

@@ -217,7 +217,7 @@ def test_withheld_empty_and_old_windows_are_not_told(
 
 
 def test_a_window_of_an_earlier_run_is_not_told(store: Store) -> None:
-    """It is in the store, and may be hours old by a clock that nobody knows."""
+    """It is in the store, and may be hours old by an unknown clock."""
     store.append(make_report(1))
     registry = make_registry(Config(), Live(), Health(), store)
     assert registry.get_sample_value("countenance_share_percent", {"emotion": "happy"}) is None

@@ -70,7 +70,8 @@ def test_tflite_runtime_under_numpy_2_is_refused_before_it_dies(monkeypatch: pyt
 
 
 def test_auto_goes_on_behind_a_tflite_runtime_that_numpy_2_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorFlow's interpreter is tried third; ai-edge-litert's, the same, stands in for so large a package."""
+    """TensorFlow's interpreter is tried third. ai-edge-litert's is the same, and is used here instead of the large
+    package."""
     need("tflite_runtime")
     need("ai_edge_litert")
     monkeypatch.setattr(np, "__version__", "2.1.0")

@@ -27,10 +27,10 @@ listener.accept()
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7"])
 def test_an_address_that_comes_later_is_answered_then(host: str) -> None:
-    """As after a boot, when the agent is faster than the network; in a network of its own."""
+    """As after a boot, when the agent is faster than the network; in a separate network."""
     tool = shutil.which("ip", path=f"{os.environ['PATH']}:/usr/sbin")
     if os.geteuid() != 0 or tool is None or shutil.which("unshare") is None:
-        pytest.skip("making a network of its own needs root and iproute2")
+        pytest.skip("making a separate network needs root and iproute2")
     command = ["unshare", "-n", sys.executable, "-c", BEFORE_THE_NETWORK, host, tool]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr

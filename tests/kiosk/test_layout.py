@@ -147,7 +147,7 @@ def test_without_any_history_nothing_lies_over_the_remarks(browser: Browser, fre
     expect(page.locator("#trend-empty")).not_to_have_attribute("hidden", "")
     for width, height in (*WALLS, *((size["width"], size["height"]) for size in SIZES.values())):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(50)  # the chart is drawn anew once it has its new size
+        page.wait_for_timeout(50)  # the chart is drawn again when it has its new size
         assert page.evaluate(OVER_FOOT) == [], (width, height)
         if page.locator(".trend").is_visible():
             words, chart = page.locator("#trend-empty").bounding_box(), page.locator("#chart").bounding_box()

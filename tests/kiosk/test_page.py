@@ -136,7 +136,7 @@ def test_withheld_figures_leave_nothing_drawn(stage: Stage, opened: Open):
 
 
 def test_a_bar_that_the_agent_no_longer_reports_is_emptied(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
-    """In the moment before such a page loads itself anew, and for as long as it cannot."""
+    """In the moment before such a page reloads itself, and as long as it cannot."""
     page = opened()
     monkeypatch.setattr(stage.kiosk._site, "_shown", ("happy", "sad"))
     stage.play("live")

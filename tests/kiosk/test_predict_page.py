@@ -259,7 +259,7 @@ def test_the_token_comes_from_systemd_s_credentials(tmp_path: Path, monkeypatch:
 
 
 def with_worker(test: Any, **limits: Any) -> None:
-    """Run ``test(worker)`` in a loop of its own and end the worker's process."""
+    """Run ``test(worker)`` in a new loop and end the worker's process."""
 
     async def run() -> None:
         worker = Worker(Config(), **limits)

@@ -187,7 +187,7 @@ def test_pages_hold_nothing_inline_and_nothing_from_elsewhere(client: httpx.Clie
 
 
 def test_no_class_of_the_drawn_faces_is_one_of_the_page_s():
-    """A face inherits what is said of the place it stands in: one class for both gave it outlines that it has not."""
+    """A face inherits the style of its place: one class for both gave it outlines that it does not have."""
     templates = STATIC.parent / "templates"
     faces, *pages = (
         {name for names in re.findall(r"class(?:=|: )[\"`]([^\"`]+)", text) for name in names.split()}
@@ -480,7 +480,7 @@ def test_camera_states_but_running_and_starting_count_as_off(stage: Stage, clien
 
 
 def test_nobody_on_the_network_reads_the_camera_s_address(stage: Stage, client: httpx.Client):
-    """Why it is off stands in the log and in systemd's status line."""
+    """The reason is in the log and in systemd's status line."""
     stage.play("camera_off")
     assert "10.20.30.40" in stage.live.state.camera_detail
     with client.stream("GET", "/api/events") as stream:

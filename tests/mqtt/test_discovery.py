@@ -164,7 +164,7 @@ def test_an_emotion_reads_its_percentage_and_null_becomes_unknown(label: str) ->
     template = payload()["cmps"][label]["value_template"]
     full = window(5)
     assert float(render(template, full)) == full["percentages"][label]
-    # Home Assistant takes the text None for "unknown"; any other text is an error beside a state_class.
+    # Home Assistant takes the text None for "unknown"; any other text is an error if there is a state_class.
     assert render(template, window(None)) == render(template, window(0)) == "None"
 
 

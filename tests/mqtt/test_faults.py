@@ -209,7 +209,7 @@ def test_a_broker_that_never_answers_is_given_up_and_tried_again(
 
 
 def test_a_stop_on_a_dead_link_is_bounded(broker: Broker, proxy: FaultProxy, tmp_path: Path) -> None:
-    """Promise 3: the farewell cannot arrive, and nobody waits for it for long."""
+    """Promise 3: the farewell cannot arrive, and nobody waits long for it."""
     with publishing(make_config(tmp_path, proxy.port)) as rig:
         rig.wait_connected()
         proxy.blackhole = True
@@ -224,7 +224,7 @@ def test_a_stop_on_a_dead_link_is_bounded(broker: Broker, proxy: FaultProxy, tmp
 def test_a_wrong_password_is_told_and_mended_without_a_restart(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Promise 7: the password is read anew at each attempt."""
+    """Promise 7: the password is read again at each attempt."""
     secret = tmp_path / "password"
     secret.write_text("wrong\n")
     directory = tmp_path / "broker"
@@ -315,7 +315,7 @@ asyncio.run(main())
 
 @contextmanager
 def amqtt_broker(directory: Path) -> Iterator[int]:
-    """A broker that speaks MQTT 3.1.1 only, in a process of its own: it leaks the connections that it refuses."""
+    """A broker that speaks only MQTT 3.1.1, in a separate process: it leaks the connections that it refuses."""
     port = free_port()
     with (directory / "amqtt.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-c", AMQTT, str(port)], stdout=log, stderr=log)

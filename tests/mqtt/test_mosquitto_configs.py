@@ -22,7 +22,7 @@ SHIPPED = Path(__file__).parents[2] / "configs" / "mosquitto"
 USERS = ("hall", "yard", "dashboard", "operator", "homeassistant")
 
 
-# /etc/mosquitto/mosquitto.conf of Debian 12; Debian 13's lacks pid_file. What stands in it may often not be said again.
+# /etc/mosquitto/mosquitto.conf of Debian 12; Debian 13's lacks pid_file. Most of its settings must not be set twice.
 DEBIAN = """\
 pid_file /run/mosquitto/mosquitto.pid
 persistence true

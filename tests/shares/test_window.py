@@ -192,7 +192,7 @@ def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
 
 
 def test_a_restart_drops_what_was_seen():
-    """After a pause the window begins anew."""
+    """After a pause the window begins again."""
     window = make_window(min_people=1)
     see(window, {1: "happy"}, frames=30)
     window.restart(50.0)

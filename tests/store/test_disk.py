@@ -206,7 +206,7 @@ def test_windows_waiting_in_a_late_file_get_their_true_time_once_it_is_there(tmp
 
 
 def booted(boot: str, late_s: float = 0.0) -> SteppedClock:
-    """Without a clock of its own a machine boots at the same time of day again and again, or a little later."""
+    """Without a built-in clock a machine boots at the same time of day again and again, or a little later."""
     clock = SteppedClock(boot=boot)
     clock.off = datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=late_s) - datetime.now(timezone.utc)
     return clock

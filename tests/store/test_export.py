@@ -1,4 +1,4 @@
-"""``edge-agent export``: the stored windows as CSV and JSON lines, beside a running agent and without one."""
+"""``edge-agent export``: the stored windows as CSV and JSON lines, with a running agent and without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real ``edge-agent`` in a process of its own, configured as users do it."""
+"""A real ``edge-agent`` in a separate process, configured as users do it."""
 
 from __future__ import annotations
 

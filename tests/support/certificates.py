@@ -16,7 +16,7 @@ from cryptography.x509.oid import NameOID
 
 @dataclass
 class Authority:
-    """Signs with a key of its own; files go into ``directory``."""
+    """Signs with a new key; files go into ``directory``."""
 
     directory: Path
 

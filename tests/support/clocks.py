@@ -9,7 +9,7 @@ from edge_agent.host.clock import Clock
 
 
 class StandingClock(Clock):
-    """Always the first moment of monotonic time, on a wall clock that stands at ``wall_time``."""
+    """Always the first moment of monotonic time, on a wall clock that shows ``wall_time``."""
 
     def __init__(self, wall_time: datetime) -> None:
         self._wall_time = wall_time

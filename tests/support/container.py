@@ -11,7 +11,7 @@ import pytest
 from tests.support.broker import wait_until
 
 BOOT_S = 60.0
-# Changes go to memory, so the tree stays as it was made. cgroups are mounted anew because the host may have version 1.
+# Changes go to memory, so the tree stays as it was made. cgroups are mounted again because the host may have version 1.
 # Unlike a device, nspawn forbids even reading the kernel's clock discipline, so that is allowed.
 _BOOT = """
 set -e

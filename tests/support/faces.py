@@ -1,4 +1,4 @@
-"""Real faces for tests: scikit-image's ``astronaut()``, and the data folder beside the checkout where there is one."""
+"""Real faces for tests: scikit-image's ``astronaut()``, and the data folder next to the checkout if there is one."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def pattern(label: int, rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def write_csv(folder: Path, training: int = 70, public: int = 28, private: int = 0) -> Path:
-    """``fer2013.csv`` and ``fer2013new.csv`` with so many images of each split; returns the folder."""
+    """``fer2013.csv`` and ``fer2013new.csv`` with this many images of each split; returns the folder."""
     rng = np.random.default_rng(0)
     rows, votes = ["emotion,pixels,Usage"], [VOTES_HEADER]
     for split, count in ((TRAINING, training), (PUBLIC, public), (PRIVATE, private)):

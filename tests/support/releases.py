@@ -40,7 +40,7 @@ def make_release(
     dependencies: Path | None = None,
     python: str = "3.11",
 ) -> Release:
-    """Stage the sources, edit them and build their wheel, beside those of what it needs."""
+    """Stage the sources, edit them and build their wheel, with the wheels of what it needs."""
     sources = stage_sources(folder / "sources")
     edit(sources)
     wheels = folder / "wheels"

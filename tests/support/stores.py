@@ -1,4 +1,4 @@
-"""Opening the store in a folder of its own, and what may happen to the disk under it."""
+"""Opens the store in a new folder, and plays what may happen to the disk under it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def opened(config: StoreConfig, session: str = "s1", clock: SteppedClock | None 
 
 @contextmanager
 def away(folder: Path) -> Iterator[None]:
-    """As if what ``folder`` lies on were not mounted yet."""
+    """As if the disk of ``folder`` were not mounted yet."""
     aside = folder.with_name(f"{folder.name}.aside")
     if folder.exists():
         folder.rename(aside)

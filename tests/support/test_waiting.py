@@ -1,4 +1,4 @@
-"""What a test says that waited in vain."""
+"""The message of a test that waited without success."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def debian_tree(release: str, architecture: str, packages: str, kind: str = "") 
 
 
 def stage_sources(folder: Path) -> Path:
-    """A copy of what the package is built from; building beside the sources would leave folders there."""
+    """A copy of what the package is built from; building next to the sources would leave folders there."""
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__")
     for name in ("edge_agent", "systemd", "docs", "configs"):

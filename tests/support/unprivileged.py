@@ -25,7 +25,7 @@ def closed(path: Path) -> Iterator[Path]:
 
 
 def edge_agent(*arguments: str, state: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
-    """The command; ``state`` stands for the service's folder in the search for YuNet."""
+    """The command; ``state`` is used as the service's folder in the search for YuNet."""
     patch = f"yunet_file.STATE_DIR = Path({str(state)!r}); " if state is not None else ""
     program = (
         "import sys; from pathlib import Path; from edge_agent.cli.main import main; "

@@ -26,7 +26,7 @@ WATCH = UNIT.parent / "kiosk-watch.sh"
 
 
 def setting(name: str) -> str:
-    """The value of a key that stands once in the unit, continued lines joined."""
+    """The value of a key that is in the unit once, with continued lines joined."""
     (value,) = re.findall(rf"^{name}=(.*)$", UNIT.read_text(encoding="utf-8").replace("\\\n", ""), re.MULTILINE)
     return str(value)
 
@@ -54,7 +54,7 @@ def home() -> Iterator[Path]:
 
 @contextmanager
 def screen(home: Path, stage: Stage, log: Path, lost_s: int = 120) -> Iterator[subprocess.Popen[bytes]]:
-    """The unit's own command with the page on it; ``lost_s`` in place of the two minutes of patience."""
+    """The unit's own command with the page on it; ``lost_s`` instead of its two minutes of patience."""
     require("cage", "cage")
     require("chromium", "chromium")
     display = {"WLR_BACKENDS": "headless", "WLR_LIBINPUT_NO_DEVICES": "1", "WLR_RENDERER": "pixman"}

@@ -20,7 +20,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def lay_out(folder: Path, unit: Path, drop_in: str | None = None) -> Path:
-    """The unit as systemd would find it, with programs that exist on this machine in place of those of a device."""
+    """The unit as systemd would find it, with programs of this machine instead of those of a device."""
     text = re.sub(r"^(Exec\w+=[-+!@]*)/\S+", r"\1/bin/true", unit.read_text(), flags=re.MULTILINE)
     (folder / unit.name).write_text(text)
     if drop_in is not None:

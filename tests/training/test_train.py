@@ -101,7 +101,7 @@ def test_a_killed_run_ends_as_one_that_was_not(finished: Path, data: Path, recip
 
 
 def test_the_report_is_one_file_that_needs_no_other(finished: Path, data: Path) -> None:
-    """Every picture is inside of the page and beside it; nothing is loaded from anywhere."""
+    """Every picture is inside the page and also next to it; nothing is loaded from elsewhere."""
     pytest.importorskip("matplotlib", reason="needs the train extra")
     from training.report import report
 

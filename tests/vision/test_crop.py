@@ -1,4 +1,4 @@
-"""Cutting faces out: what comes back is the square that was asked for, whatever lies beyond the edges."""
+"""Cutting faces out: the result is the square that was asked for, also beyond the edges."""
 
 from __future__ import annotations
 

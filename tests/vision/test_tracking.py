@@ -77,7 +77,7 @@ def test_a_camera_that_was_away_brings_new_people():
 
 
 def test_ids_go_on_after_everybody_was_forgotten():
-    """Whoever comes after a pause must not pass for somebody from before it."""
+    """A person after a pause must not be taken for somebody from before it."""
     tracker = Tracker()
     (before,) = tracker.update([face_at(100)], 0.0)
     tracker.forget()
@@ -167,7 +167,7 @@ def lineages(places: list[tuple[float, float] | None], step_s: float) -> list[tu
 
 
 def test_who_reappears_soon_and_near_may_be_the_same():
-    """Hidden for three seconds: a new track, for nobody is recognised, but not certainly a new person."""
+    """Hidden for three seconds: a new track, because nobody is recognised, but not certainly a new person."""
     (first, _), *_, (last, lineage) = lineages([(300, 200)] * 20 + [None] * 45 + [(360, 200)] * 20, 1 / 15)
     assert (last != first, lineage) == (True, first)
 

@@ -86,7 +86,7 @@ function drawBars(top) {
   }
 }
 
-// What the bars stand for, for the table: nothing where they are empty or out of date.
+// The bars' figures for the table; nothing if they are empty or out of date.
 function latest() {
   if (figures.span_s === null || ["stale", "agent_down"].includes(currentState())) return null;
   return { span: spanWords(figures.span_s), emotions: figures.emotions };
@@ -142,7 +142,7 @@ function hidePointerWhenIdle() {
   wake();
 }
 
-// Nobody stands by a wall to put things back, and a menu there leads to files.
+// On a wall nobody puts things back, and a menu leads to files.
 function tidyWall() {
   addEventListener("contextmenu", (event) => event.preventDefault());
   whenIdle(() => {

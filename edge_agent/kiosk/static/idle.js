@@ -1,12 +1,12 @@
-// What passers-by leave open is put back once nobody has touched anything for a while.
+// Puts back what passers-by leave open, when nobody has touched anything for a while.
 
 const IDLE_MS = 60_000;
 const WARN_MS = 20_000;
 const INPUTS = ["pointerdown", "pointermove", "wheel", "keydown", "input", "focusin", "scroll", "dragover", "paste"];
 
-// Calls `leave` a minute after the last input of any kind, and `warn` with the seconds that are left 20 seconds before that;
-// 0 says that somebody is there again. Neither while the page is in the background. `hold(true)` stops the clock, `hold(false)`
-// starts it anew.
+// Calls `leave` a minute after the last input of any kind. 20 seconds before that it calls `warn` with the seconds that are left;
+// 0 means that somebody is there again. In the background neither is called. `hold(true)` stops the clock, `hold(false)`
+// starts it again.
 export function whenIdle(leave, warn = () => {}) {
   let timers = [];
   let held = false;

@@ -142,7 +142,7 @@ async function openCamera() {
   at("snap").focus();
 }
 
-// Also one that is not open yet: whoever allows it after the page was left is not filmed.
+// Also one that is not open yet: who allows it after the page was left is not filmed.
 function stopCamera() {
   camera?.then((stream) => stream.getTracks().forEach((track) => track.stop())).catch(() => {});
   camera = null;
@@ -162,7 +162,7 @@ function dropPicture() {
   at("reading").replaceChildren();
 }
 
-// No face stays where its owner no longer is: neither on the screen nor behind the browser's way back.
+// No face stays when its owner has left: neither on the screen nor behind the browser's back button.
 function forget() {
   latest = null;
   at("drop").reset();

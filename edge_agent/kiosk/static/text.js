@@ -11,7 +11,7 @@ export const text = (key, values = {}) =>
 export const number = (value) => whole.format(value);
 // Half up, as the server rounds; Intl alone would turn 0.5 into 1 but 43.499999 as it likes.
 export const percent = (value) => text("percent", { n: whole.format(Math.floor(value + 0.5 + 1e-9)) });
-// What the thin line says, for those who do not see it.
+// The interval in words, for those who do not see the thin line.
 export const interval = ({ low, high }) =>
   high === null ? "" : text("interval", { low: percent(low), high: percent(high) });
 export const time = (date) => clock.format(date);

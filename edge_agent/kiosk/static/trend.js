@@ -1,4 +1,4 @@
-// How the shares went: one column a time step, its pieces in the order of the bars, no column where nothing is known.
+// The shares over time: one column per time step, its pieces in the order of the bars, no column if nothing is known.
 
 import { emotion, html, interval, kind, page, percent, svg, text, time } from "./text.js";
 
@@ -23,7 +23,7 @@ async function load() {
   const wanted = span;
   const answer = await fetch(`/api/history?from=-${seconds}&bucket=${bucket}`).catch(() => null);
   if (wanted !== span) return;
-  if (!answer?.ok) return draw(); // what stands beside the steps may be out of date by now
+  if (!answer?.ok) return draw(); // the text beside the steps may be out of date by now
   const history = await answer.json();
   buckets = history.buckets.map((one) => ({ ...one, startMs: Date.parse(one.start) }));
   endMs = Date.parse(history.to);
@@ -133,7 +133,7 @@ function choose(wanted) {
   load();
 }
 
-// As it was before anybody touched it.
+// Back to the state before anybody touched it.
 export function resetTrend() {
   at("table").close();
   if (span !== "hour") choose("hour");
