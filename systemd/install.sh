@@ -78,6 +78,14 @@ read_options() {
     done
 }
 
+# Files that were named are found from the root folder, too: no module of the folder that this was started in may run.
+leave_folder() {
+    [[ -z $DETECTOR ]] || DETECTOR=$(realpath -- "$DETECTOR")
+    [[ -z $PASSWORD ]] || PASSWORD=$(realpath -- "$PASSWORD")
+    [[ -z $WHEELS ]] || WHEELS=$(realpath -- "$WHEELS")
+    cd /
+}
+
 check_options() {
     case $CAMERA in
         '' | usb-camera | raspberry-pi | jetson | network-camera) ;;
@@ -92,8 +100,8 @@ check_options() {
 check_machine() {
     [[ $EUID -eq 0 || -n $DRY_RUN ]] || fail 'must run as root: sudo systemd/install.sh'
     [[ -x $PYTHON ]] || fail "$PYTHON is missing: apt-get install python3 python3-venv"
-    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail 'Python 3.10 or newer is needed: use Debian 12 or newer'
-    "$PYTHON" -c 'import sys; sys.exit(sys.maxsize < 2**32)' || fail 'a 64-bit system is needed: there are no 32-bit wheels of the model runtime'
+    "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail 'Python 3.10 or newer is needed: use Debian 12 or newer'
+    "$PYTHON" -I -c 'import sys; sys.exit(sys.maxsize < 2**32)' || fail 'a 64-bit system is needed: there are no 32-bit wheels of the model runtime'
     [[ -z $KIOSK_WANTED ]] || check_kiosk
     local free_mb
     free_mb=$(df --output=avail -m /opt | tail -n 1)
@@ -111,7 +119,7 @@ is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) =
 # Installs the Debian packages that the chosen camera and page need.
 install_debian_packages() {
     local packages=() missing=() package
-    "$PYTHON" -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+    "$PYTHON" -I -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     case $CAMERA in
         raspberry-pi) packages+=(python3-picamera2) ;;
         jetson) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
@@ -129,7 +137,7 @@ install_debian_packages() {
 
 # Prints what a release is made of: the system's Python and numpy, this project, and the wheels it may use.
 ingredients() {
-    "$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])'
+    "$PYTHON" -I -c 'import sys; print("%d.%d" % sys.version_info[:2])'
     system_numpy
     if [[ -n $WHEELS ]]; then
         (cd "$WHEELS" && printf '%s\n' *.whl && sha256sum countenance-*.whl)
@@ -154,7 +162,7 @@ release_name() {
 # apt's picamera2 is compiled against apt's numpy, so pip must install exactly that version.
 system_numpy() {
     is_installed python3-picamera2 || return 0
-    "$PYTHON" -c 'import numpy; print("numpy==" + numpy.__version__)'
+    "$PYTHON" -I -c 'import numpy; print("numpy==" + numpy.__version__)'
 }
 
 # Build from a copy: pip leaves build folders next to the sources, and old ones would get into the program.
@@ -177,9 +185,9 @@ build_release() {
         what="${STAGED:-$SOURCE}[kiosk]"
     fi
     run rm -rf "$release"
-    run "$PYTHON" -m venv --system-site-packages "$release"
+    run "$PYTHON" -I -m venv --system-site-packages "$release"
     system_numpy | write "$release/constraints.txt"
-    run "$release/bin/python" -m pip install -q "${options[@]}" -c "$release/constraints.txt" "$what" || {
+    run "$release/bin/python" -I -m pip install -q "${options[@]}" -c "$release/constraints.txt" "$what" || {
         run rm -rf "$release"
         fail 'pip could not install the program (see above); nothing was changed. Without a network use --wheels DIR'
     }
@@ -401,6 +409,7 @@ uninstall() {
 main() {
     read_options "$@"
     check_options
+    leave_folder
     if [[ -n $UNINSTALL ]]; then
         [[ $EUID -eq 0 || -n $DRY_RUN ]] || fail 'must run as root: sudo systemd/install.sh --uninstall'
         uninstall

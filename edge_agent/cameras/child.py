@@ -15,7 +15,6 @@ import select
 import signal
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 
@@ -24,6 +23,7 @@ import numpy as np
 from edge_agent.cameras import Picture
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, CountenanceError, InputError, MissingPackageError
+from edge_agent.host.children import environment, python
 from edge_agent.host.redaction import redact
 
 HEAD = struct.Struct("<IIddI")
@@ -42,7 +42,7 @@ def open_child(config: CameraConfig) -> ChildCamera:
         MissingPackageError: the package it needs is not installed.
     """
     # The configuration goes by a pipe, since a URL may hold a password and everyone can read a command line.
-    command = [sys.executable, "-m", "edge_agent.cameras.reader"]
+    command = python("edge_agent.cameras.reader")
     name = f"replay: {config.source}" if config.backend == "replay" else f"{config.backend} camera"
     camera = ChildCamera(command, name, stall_timeout_s(config), config.model_dump_json())
     try:
@@ -78,6 +78,7 @@ class ChildCamera:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            env=environment(),
             bufsize=0,
             start_new_session=True,  # a group of its own, so that what it starts can be ended with it
         )

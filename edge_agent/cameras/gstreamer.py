@@ -5,7 +5,6 @@ Made for Jetson CSI cameras (``nvarguscamerasrc``); the same child can be killed
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ import numpy as np
 from edge_agent.cameras import Image
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, MissingPackageError
+from edge_agent.host.children import environment
 
 PROGRAM = "gst-launch-1.0"
 FAULTY_PIPELINE = "WARNING: erroneous pipeline: "
@@ -49,7 +49,7 @@ def frames(config: CameraConfig) -> Iterator[Image]:
         raise CameraError("gstreamer camera: camera.source must be a pipeline without its sink, e.g. 'videotestsrc'")
     # GStreamer pads each row of packed BGR to a multiple of four bytes (GstVideoInfo's default stride).
     width, height, stride = config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4
-    environ = {**os.environ, "LC_ALL": "C"}  # the cause is found by its English words
+    environ = {**environment(), "LC_ALL": "C"}  # the cause is found by its English words
     pipe = subprocess.PIPE
     with subprocess.Popen(_command(config), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ) as process:
         assert process.stdout is not None

@@ -73,7 +73,7 @@ def checkout(tmp_path: Path) -> Path:
 def play_python(folder: Path, version: str, numpy: str) -> None:
     program = folder / "python"
     answers = f'*version_info*"[:2]"*) echo {version} ;; *numpy*) echo numpy=={numpy} ;;'
-    program.write_text(f'#!/bin/sh\ncase $2 in {answers} *) exec /usr/bin/python3 "$@" ;; esac\n')
+    program.write_text(f'#!/bin/sh\ncase $3 in {answers} *) exec /usr/bin/python3 "$@" ;; esac\n')
     program.chmod(0o755)
 
 
@@ -260,3 +260,16 @@ def test_help_explains_every_option_that_is_read() -> None:
     read |= set(re.findall(r"--[\w-]+", re.findall(r"^\s+(--camera \|.*)\)$", INSTALL.read_text(), re.MULTILINE)[0]))
     assert len(read) >= 9
     assert all(option in install("--help").stdout for option in read)
+
+
+def test_no_module_of_the_folder_it_is_started_in_is_run(checkout: Path, tmp_path: Path) -> None:
+    """The installer runs as root, perhaps in a folder of downloads."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for module in ("venv", "ensurepip", "sys", "json"):
+        (folder / f"{module}.py").write_text(f"open('{folder}/ran', 'w')")
+    (checkout / "python").unlink()
+    (checkout / "python").symlink_to("/usr/bin/python3")
+    script = str(checkout / "systemd" / "install.sh")
+    subprocess.run(["bash", script, "--dry-run"], cwd=folder, capture_output=True, text=True)
+    assert not (folder / "ran").exists()

@@ -20,6 +20,7 @@ from typing import IO, Any
 
 from edge_agent.config import Config
 from edge_agent.errors import CountenanceError, InputError
+from edge_agent.host.children import environment, python
 from edge_agent.kiosk.reading.refusal import RefusalError
 
 log = logging.getLogger(__name__)
@@ -101,9 +102,10 @@ class Worker:
 
     async def _start(self) -> asyncio.subprocess.Process:
         process = self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "edge_agent.kiosk.reading.worker", str(self._memory_mb)),
+            *python("edge_agent.kiosk.reading.worker", str(self._memory_mb)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            env=environment(),
         )
         assert process.stdin is not None
         config = self._config.model_dump_json(include={"detector", "model", "log"}).encode()
