@@ -121,7 +121,12 @@ class Assembly:
             store=self._store,
             window=window,
             pipeline=Pipeline(self._detector, self._classifier, window, self._health.observe, config.faces),
-            capture=LatestFrame(config.camera, self._live.camera_changed, self._health.observe),
+            capture=LatestFrame(
+                config.camera,
+                self._live.camera_changed,
+                self._health.observe,
+                looks_per_s=config.detector.looks_per_s,
+            ),
             tell_news=lambda: self._wake_publisher(),
             read_config=read_config,
             reload_asked=ReloadAsked() if reload_asked is None else reload_asked,

@@ -46,8 +46,8 @@ class Camera(Protocol):
         """Give the device back; may be called twice and from another thread than :meth:`read`."""
 
 
-def open_camera(config: CameraConfig) -> Camera:
-    """Open the camera that the configuration names.
+def open_camera(config: CameraConfig, looks_per_s: float = 0.0) -> Camera:
+    """Open the camera that the configuration names; it gives ``looks_per_s`` pictures a second at most, 0 all.
 
     Raises:
         CameraError: it cannot be opened.
@@ -57,4 +57,4 @@ def open_camera(config: CameraConfig) -> Camera:
     from edge_agent.cameras.child import open_child
     from edge_agent.cameras.replay import ReplayCamera
 
-    return ReplayCamera(config) if config.backend == "replay" else open_child(config)
+    return (ReplayCamera if config.backend == "replay" else open_child)(config, looks_per_s)

@@ -33,10 +33,19 @@ class LatestFrame:
         config: the camera.
         report: called from the capture thread when the camera's state changes.
         observe: told "read" and how many seconds each frame took to come.
+        looks_per_s: more frames a second are not asked for; 0 asks for all.
     """
 
-    def __init__(self, config: CameraConfig, report: CameraReport, observe: Observe = lambda *_: None) -> None:
+    def __init__(
+        self,
+        config: CameraConfig,
+        report: CameraReport,
+        observe: Observe = lambda *_: None,
+        *,
+        looks_per_s: float = 0.0,
+    ) -> None:
         self._config = config
+        self._looks_per_s = looks_per_s
         self._report = report
         self._observe = observe
         self.is_film = config.backend == "replay"
@@ -125,7 +134,7 @@ class LatestFrame:
 
     def _read_until_lost(self) -> bool:
         """Read until the camera is to be closed (True) or the film is over (False)."""
-        self._camera = camera = open_camera(self._config)
+        self._camera = camera = open_camera(self._config, self._looks_per_s)
         running = False
         # In whole seconds, and film times in whole 2**-20 s: a double holds their sums exactly, whatever the start.
         began_s = float(math.ceil(max(time.monotonic(), self._film_read_s)))

@@ -9,6 +9,7 @@ zeros at the end of a film; its error is its last line on stderr, and its exit c
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import select
@@ -21,6 +22,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_agent.cameras import Picture
+from edge_agent.cameras.pace import pace_of
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, CountenanceError, InputError, MissingPackageError
 from edge_agent.host.children import environment, python
@@ -33,8 +35,10 @@ OPENING_S = 20.0
 KILL_AFTER_S = 2.0
 
 
-def open_child(config: CameraConfig) -> ChildCamera:
+def open_child(config: CameraConfig, looks_per_s: float = 0.0) -> ChildCamera:
     """Start ``edge_agent.cameras.reader`` for this camera and wait for its first picture.
+
+    A live one passes on ``looks_per_s`` pictures a second at most, 0 all; who reads a film thins it.
 
     Raises:
         CameraError: the child could not open the camera.
@@ -44,7 +48,8 @@ def open_child(config: CameraConfig) -> ChildCamera:
     # The configuration goes by a pipe, since a URL may hold a password and everyone can read a command line.
     command = python("edge_agent.cameras.reader")
     name = f"replay: {config.source}" if config.backend == "replay" else f"{config.backend} camera"
-    camera = ChildCamera(command, name, stall_timeout_s(config), config.model_dump_json())
+    told = json.dumps({"camera": config.model_dump(mode="json"), "looks_per_s": looks_per_s})
+    camera = ChildCamera(command, name, stall_timeout_s(config, looks_per_s), told)
     try:
         camera.open()
     except BaseException:
@@ -53,9 +58,10 @@ def open_child(config: CameraConfig) -> ChildCamera:
     return camera
 
 
-def stall_timeout_s(config: CameraConfig) -> float:
+def stall_timeout_s(config: CameraConfig, looks_per_s: float) -> float:
     """Seconds without a new picture that count as a stall: a slow camera gets ten of its own frame intervals."""
-    return max(config.stall_s, 10.0 / config.fps if config.fps else 0.0)
+    per_s = pace_of(config, looks_per_s)
+    return max(config.stall_s, 10.0 / per_s if per_s else 0.0)
 
 
 class ChildCamera:

@@ -33,8 +33,8 @@ LAST_WORDS_S = 1.0
 _FRAMES_APART = ["sh", "-c", f'exec "$@" {FRAMES_FD}>&1 >/dev/null', "sh"]
 
 
-def frames(config: CameraConfig) -> Iterator[Image]:
-    """Pictures of ``camera.source``'s pipeline as BGR of the configured size, thinned to ``camera.fps``.
+def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
+    """Pictures of ``camera.source``'s pipeline as BGR of the configured size, thinned to ``per_s`` a second (0: all).
 
     Raises:
         CameraError: ``camera.source`` is no pipeline, or it ended.
@@ -51,7 +51,9 @@ def frames(config: CameraConfig) -> Iterator[Image]:
     width, height, stride = config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4
     environ = {**environment(), "LC_ALL": "C"}  # the cause is found by its English words
     pipe = subprocess.PIPE
-    with subprocess.Popen(_command(config), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ) as process:
+    with subprocess.Popen(
+        _command(config, per_s), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         lines: deque[bytes] = deque(maxlen=KEPT_LINES)
@@ -66,14 +68,14 @@ def frames(config: CameraConfig) -> Iterator[Image]:
     raise CameraError(f"gstreamer camera: {reason}")
 
 
-def _command(config: CameraConfig) -> list[str]:
+def _command(config: CameraConfig, per_s: float) -> list[str]:
     caps = f"video/x-raw,format=BGR,width={config.width_px},height={config.height_px}"
     try:
         elements = shlex.split(str(config.source))
     except ValueError as error:
         raise CameraError(f"gstreamer camera: camera.source is no pipeline: {error}") from error
-    if config.fps:
-        pace = Fraction(config.fps).limit_denominator(1000)
+    if per_s:
+        pace = Fraction(per_s).limit_denominator(1000)
         # A pace is a limit: frames are left out, never doubled, and before anything is done to them.
         limit = f"video/x-raw(ANY),framerate=[0/1,{pace.numerator}/{pace.denominator}]"
         elements += ["!", "videorate", "drop-only=true", "!", limit]

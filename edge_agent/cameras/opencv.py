@@ -22,8 +22,8 @@ _CAPTURES = 0x1 | 0x1000  # V4L2_CAP_VIDEO_CAPTURE, V4L2_CAP_VIDEO_CAPTURE_MPLAN
 _HAS_OWN = 0x80000000  # V4L2_CAP_DEVICE_CAPS
 
 
-def frames(config: CameraConfig) -> Iterator[Image]:
-    """Frames as they come, thinned to ``camera.fps``: what is not due is not decoded.
+def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
+    """Frames as they come, thinned to ``per_s`` a second (0: all): what is not due is not decoded.
 
     Raises:
         CameraError: it cannot be opened, or it stopped giving frames.
@@ -36,7 +36,7 @@ def frames(config: CameraConfig) -> Iterator[Image]:
     if not capture.isOpened():
         raise CameraError(f"{shown}: {_why_not(node)}")
     _ask_for(capture, config)
-    pace = Pace(config.fps or 0.0)
+    pace = Pace(per_s)
     while capture.grab():
         if not pace.is_due(time.monotonic()):
             continue

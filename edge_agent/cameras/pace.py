@@ -1,6 +1,13 @@
-"""Thins a live camera's frames to ``camera.fps`` before they are decoded, converted or copied."""
+"""Thins frames: a live camera's before they are decoded, converted or copied."""
 
 from __future__ import annotations
+
+from edge_agent.config import CameraConfig
+
+
+def pace_of(config: CameraConfig, looks_per_s: float) -> float:
+    """Frames a second that a live camera passes on: the lesser of ``camera.fps`` and the looks; 0 is every frame."""
+    return min(filter(None, (config.fps, looks_per_s)), default=0.0)
 
 
 class Pace:

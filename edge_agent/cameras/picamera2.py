@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 from edge_agent.cameras import Image
+from edge_agent.cameras.pace import Pace
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, MissingPackageError
 
 
-def frames(config: CameraConfig) -> Iterator[Image]:
-    """Frames as they come.
+def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
+    """Frames as they come, thinned to ``per_s`` a second (0: all): what is not due is not copied.
 
     Raises:
         CameraError: no such camera, or it is busy.
@@ -36,8 +38,15 @@ def frames(config: CameraConfig) -> Iterator[Image]:
             f"picamera2 camera {number}: {error}; check the ribbon cable and: rpicam-hello --list-cameras"
         ) from error
     try:
+        pace = Pace(per_s)
         while True:
-            yield camera.capture_array("main")
+            request = camera.capture_request()
+            try:
+                image = request.make_array("main") if pace.is_due(time.monotonic()) else None
+            finally:
+                request.release()
+            if image is not None:
+                yield image
     finally:
         camera.close()
 

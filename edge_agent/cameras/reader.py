@@ -1,7 +1,8 @@
-"""The child process of a camera: ``python -m edge_agent.cameras.reader < camera-config.json > pictures``."""
+"""The child process of a camera: ``python -m edge_agent.cameras.reader < camera.json > pictures``."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from edge_agent.cameras import Image, Picture
 from edge_agent.cameras.child import HEAD
 from edge_agent.cameras.orient import orient
+from edge_agent.cameras.pace import pace_of
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CountenanceError
 
@@ -23,10 +25,11 @@ SAMPLED = 4
 def main() -> int:
     """Open the camera of the configuration on standard input and write its pictures until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us in its order
-    config = CameraConfig.model_validate_json(sys.stdin.read())
+    told = json.loads(sys.stdin.read())
+    config = CameraConfig.model_validate(told["camera"])
     out = _claim_stdout()
     try:
-        for picture in _pictures(config):
+        for picture in _pictures(config, told["looks_per_s"]):
             image, note = orient(picture.image, config), picture.note.encode()
             at_s = math.nan if picture.at_s is None else picture.at_s
             _write(out, HEAD.pack(*image.shape[:2], at_s, picture.lasts_s, len(note)) + note)
@@ -47,15 +50,15 @@ def _claim_stdout() -> int:
     return out
 
 
-def _pictures(config: CameraConfig) -> Iterator[Picture]:
+def _pictures(config: CameraConfig, looks_per_s: float) -> Iterator[Picture]:
     if config.backend == "replay":
         from edge_agent.cameras.film import pictures
 
         return pictures(config)
-    return map(Picture, changing(_frames(config)))
+    return map(Picture, changing(_frames(config, pace_of(config, looks_per_s))))
 
 
-def _frames(config: CameraConfig) -> Iterator[Image]:
+def _frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
     match config.backend:
         case "picamera2":
             from edge_agent.cameras.picamera2 import frames
@@ -65,7 +68,7 @@ def _frames(config: CameraConfig) -> Iterator[Image]:
             from edge_agent.cameras.stream import frames
         case _:
             from edge_agent.cameras.opencv import frames
-    return frames(config)
+    return frames(config, per_s)
 
 
 def changing(images: Iterator[Image]) -> Iterator[Image]:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from edge_agent.cameras import Picture
 from edge_agent.cameras.child import open_child
+from edge_agent.cameras.pace import Pace
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, InputError
 
@@ -20,13 +21,15 @@ class ReplayCamera:
     """A picture, a folder of pictures or a film, read in a child and handed on at a pace.
 
     ``camera.fps`` is only how fast it is read: so many pictures a second, 0 as fast as they are asked for, null at the
-    film's own pace. Each picture carries the film's time whatever the pace.
+    film's own pace. Each picture carries the film's time whatever the pace, and of each second of that
+    ``looks_per_s`` pictures are handed on, 0 all.
 
     Raises:
         InputError: the source is missing, holds no pictures, cannot be decoded, or is a film that ends too early.
     """
 
-    def __init__(self, config: CameraConfig) -> None:
+    def __init__(self, config: CameraConfig, looks_per_s: float = 0.0) -> None:
+        self._pace = Pace(looks_per_s)
         self._fps = config.fps
         self._closed = threading.Event()
         self._due_s = self._at_s = 0.0
@@ -35,18 +38,23 @@ class ReplayCamera:
 
     def read(self) -> Picture | None:
         """The next picture at its time; see :class:`edge_agent.cameras.Camera`."""
-        with _as_input():
-            picture = self._camera.read()
-        if picture is not None:
+        while (picture := self._next()) is not None:
             if picture.note:
                 log.warning(picture.note)
-            self._wait(picture.at_s or 0.0)
+            at_s = picture.at_s or 0.0
+            self._wait(at_s)
+            if self._pace.is_due(at_s):
+                break
         return picture
 
     def close(self) -> None:
         """End the child, and a wait for the next picture's time."""
         self._closed.set()
         self._camera.close()
+
+    def _next(self) -> Picture | None:
+        with _as_input():
+            return self._camera.read()
 
     def _wait(self, at_s: float) -> None:
         """Until this picture is due; who comes late does not hurry afterwards."""

@@ -55,16 +55,16 @@ class _Connection:
                             yield to_image(frame, video)
 
 
-def frames(config: CameraConfig) -> Iterator[Image]:
-    """Frames as they come, thinned to ``camera.fps``; an address that gives a single picture is asked again and again.
+def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
+    """Frames as they come, thinned to ``per_s`` a second (0: all); a still picture is asked for again and again.
 
     Raises:
         CameraError: it cannot be opened, it stopped giving frames, or their size changed.
         MissingPackageError: PyAV is not installed.
     """
     shown = f"opencv camera {redact(str(config.source))}"
-    pace = Pace(config.fps or 0.0)
-    snapshots_per_s = min(config.fps or SNAPSHOTS_PER_S, SNAPSHOTS_PER_S)
+    pace = Pace(per_s)
+    snapshots_per_s = min(per_s or SNAPSHOTS_PER_S, SNAPSHOTS_PER_S)
     size: tuple[int, ...] = ()
     while True:
         connection, asked_s = _Connection(str(config.source), shown, pace), time.monotonic()

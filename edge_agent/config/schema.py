@@ -136,6 +136,7 @@ class DetectorConfig(_Section):
     kind: Literal["auto", "yunet", "haar", "whole_frame"] = "auto"
     size: Annotated[int, Field(ge=64, le=1920)] = 320
     min_score: Fraction = 0.6
+    looks_per_s: Annotated[float, Field(ge=0.2, le=60.0)] = 5.0
     path: Path | None = None
 
 

@@ -485,7 +485,7 @@ def test_a_v4l2_node_that_is_busy_or_no_camera_says_so(injected: tuple[str, ...]
         pytest.skip("making a device node needs root")
     script = (
         "import sys; from edge_agent.cameras.opencv import frames; from edge_agent.config import CameraConfig; "
-        "next(frames(CameraConfig(backend='opencv', source=sys.argv[1])))"
+        "next(frames(CameraConfig(backend='opencv', source=sys.argv[1]), 0.0))"
     )
     command = [
         strace,

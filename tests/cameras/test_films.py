@@ -146,6 +146,16 @@ def test_a_folder_is_read_in_natural_order_without_hidden_files(tmp_path):
     assert times(pictures) == [0.0, 0.25, 0.5]
 
 
+def test_of_a_films_second_as_many_pictures_are_looked_at_as_asked_for_at_any_speed(tmp_path):
+    film = write_film(tmp_path / "film.mp4", [number / 15 for number in range(45)])
+    for fps in (0, 100):
+        config = CameraConfig(backend="replay", source=str(film), fps=fps, loop=False)
+        with closing(open_camera(config, looks_per_s=5)) as camera:
+            looks = times(list(iter(camera.read, None)))
+        assert 14 <= len(looks) <= 16
+        assert np.diff(looks)[1:] == pytest.approx(0.2, abs=0.001)
+
+
 def test_null_reads_a_film_at_its_own_pace_and_a_number_at_that(tmp_path):
     film = write_film(tmp_path / "film.mp4", [0.0, 0.3, 1.2])
     for fps, took_s in ((None, 1.2), (10, 0.2)):

@@ -52,10 +52,11 @@ def test_a_pace_lets_a_slow_camera_through_and_no_burst_after_a_gap():
     assert len(passed([0.0] * 10, 0)) == 10
 
 
-def test_a_network_camera_is_thinned_to_the_pace():
+@pytest.mark.parametrize(("fps", "looks_per_s"), [(5, 0.0), (30, 5.0)])
+def test_a_network_camera_is_thinned_to_the_pace_and_to_the_looks(fps, looks_per_s):
     stream = MjpegCamera(free_port(), fps=30, scene=SCENE).start()
     try:
-        with closing(open_camera(CameraConfig(source=stream.url, fps=5))) as camera:
+        with closing(open_camera(CameraConfig(source=stream.url, fps=fps), looks_per_s)) as camera:
             camera.read()
             started_s = time.monotonic()
             for _ in range(10):
