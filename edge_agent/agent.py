@@ -168,7 +168,7 @@ class Agent:
             try:
                 self._next = self._configuration()
             except CountenanceError as error:
-                log.error("configuration not taken, the old one goes on: %s", error)
+                log.error("configuration refused, the old one stays in use: %s", error)
 
     # -- what others may ask for (any thread) -------------------------------------------------------------------
 

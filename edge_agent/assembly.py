@@ -59,7 +59,7 @@ def run_agent(path: Path | None) -> int:
         except CountenanceError as error:
             if previous is None or (assembly is not None and assembly.has_measured):
                 raise
-            log.error("the new configuration does not work, the old one goes on: %s", error)
+            log.error("the new configuration does not work, the old one stays in use: %s", error)
             config, previous = previous, None
     return 0
 

@@ -47,7 +47,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     """The options that :func:`source_of` reads."""
     shared = Path(os.environ.get("COUNTENANCE_SHARED", "../shared")) / "data"
     parser.add_argument("--data", type=Path, default=shared, help="fer2013.csv[.gz|.xz|.zip] or a folder (%(default)s)")
-    parser.add_argument("--votes", type=Path, help="fer2013new.csv (default: the one beside the data)")
+    parser.add_argument("--votes", type=Path, help="fer2013new.csv (default: the one next to the data)")
 
 
 def source_of(options: argparse.Namespace) -> Source:

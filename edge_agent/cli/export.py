@@ -47,7 +47,9 @@ def export(config: Config, start: datetime | None, end: datetime | None, as_json
             lines = json_lines(windows, device) if as_json else csv_lines(windows, database.labels(), device)
             return sum(1 for _ in map(target.write, lines)) - (0 if as_json else 1)
     except (sqlite3.Error, DamagedRowsError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); starting the agent once heals a damaged store") from error
+        raise StoreError(
+            f"{path}: cannot be read ({error}); starting the agent once repairs a damaged store"
+        ) from error
 
 
 def write_file(config: Config, start: datetime | None, end: datetime | None, as_json: bool, path: Path) -> int:

@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration; default: all defaults")
     run.set_defaults(run=_run)
 
-    demo = commands.add_parser("demo", help="replay a film of a real face to a broker of its own and show the result")
+    demo = commands.add_parser("demo", help="replay a film of a real face through a local broker and show the result")
     demo.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default off a terminal: 30)")
     demo.set_defaults(run=_demo)
 
@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     fetch.add_argument("--to", type=Path, metavar="DIR", help="folder to put it into")
     fetch.set_defaults(run=_fetch_detector)
 
-    doctor = commands.add_parser("doctor", help="check camera, model, broker and machine, and say how to mend them")
+    doctor = commands.add_parser("doctor", help="check camera, model, broker and machine, and say how to fix them")
     doctor.add_argument("-c", "--config", type=Path, metavar="FILE")
     doctor.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     doctor.set_defaults(run=_doctor)

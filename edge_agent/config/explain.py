@@ -83,7 +83,7 @@ def _fault(detail: ErrorDetails, keys: tuple[str, ...], values: Mapping[str, Any
 def _in_plain_words(detail: ErrorDetails, keys: tuple[str, ...], value: Any, model: type[BaseModel]) -> str:
     kind, key = detail["type"], keys[-1] if keys else ""
     if value is None and kind.endswith("_type"):
-        return f"is empty: give it a value, or take '{key}:' out; a text that begins with '#' stands in quotes"
+        return f"is empty: give it a value, or take '{key}:' out; put quotes around a text that begins with '#'"
     if kind in ("model_type", "dict_type"):
         return _not_a_section(key, value, _keys_at(model, keys))
     if kind == "string_type":
@@ -120,7 +120,7 @@ def _unknown_key(keys: tuple[str, ...], model: type[BaseModel]) -> str:
     known = _keys_at(model, keys[:-1])
     if "password" in keys[-1].lower():
         return (
-            "a password never stands in the configuration: put it in a file named by mqtt.password_file, "
+            "a password is never in the configuration: put it in a file named by mqtt.password_file, "
             "in $CREDENTIALS_DIRECTORY/mqtt_password, or in COUNTENANCE_MQTT_PASSWORD"
         )
     close = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.6)

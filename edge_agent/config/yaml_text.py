@@ -27,7 +27,7 @@ _ADVICE = (
     (r"scanning a block scalar", "put a text that begins with '|' or '>' in quotes"),
     (r"scanning a quoted scalar|unexpected end", "a quote is opened here and never closed"),
     (r"unknown escape|escape sequence", "put it in single quotes, or write each backslash twice"),
-    (r"but found '<(scalar|flow|alias|anchor)", "put the whole value in quotes: it goes on after its end"),
+    (r"but found '<(scalar|flow|alias|anchor)", "put the whole value in quotes: there is more text after its end"),
     (r"<block end>|block mapping|block collection", "begin this line below the first letter of its neighbours"),
     (r"parsing a flow", "a '[' or '{' is not closed, or a comma is missing"),
     (r"scanning a simple key|could not find expected ':'", "write a ':' and a space after each key"),
@@ -125,7 +125,7 @@ class _Loader(yaml.SafeLoader):
                 )
             key = self.construct_object(key_node, deep=True)
             if key in seen:
-                raise _problem(f"key '{key}' stands twice", key_node)
+                raise _problem(f"key '{key}' is there twice", key_node)
             seen.add(key)
         return super().construct_mapping(node, deep=deep)
 

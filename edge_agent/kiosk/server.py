@@ -115,7 +115,7 @@ class Kiosk:
         try:
             asyncio.run(self._serve())
         except Exception:
-            log.exception("the page's server ended; the agent goes on without the page")
+            log.exception("the page's server ended; the agent continues without the page")
         finally:
             self._serving.set()
 

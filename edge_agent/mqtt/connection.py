@@ -49,7 +49,7 @@ def _guarded(callback: F) -> F:
         try:
             callback(self, *arguments)
         except Exception:
-            log.exception("defect in %s; the connection is made anew", callback.__name__)
+            log.exception("defect in %s; the connection is made again", callback.__name__)
             self.fail(f"defect in {callback.__name__}")
 
     return guard  # type: ignore[return-value]

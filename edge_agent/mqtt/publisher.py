@@ -118,7 +118,7 @@ class Publisher:
             except (BrokerError, ConfigError) as error:
                 self._report(str(error))
             except Exception:
-                log.exception("defect in the publisher; it connects anew")
+                log.exception("defect in the publisher; it connects again")
             if self._stop_by_s is None:
                 self._pause()
 

@@ -106,7 +106,7 @@ class Database:
         application, version = self._pragma("application_id"), self._pragma("user_version")
         empty = not self._one("SELECT count(*) FROM sqlite_master")
         if not empty and application != APPLICATION_ID:
-            raise StoreError(f"{self.path}: a database of another program; point store.path to a file of its own")
+            raise StoreError(f"{self.path}: a database of another program; point store.path to another file")
         if version > SCHEMA_VERSION:
             raise StoreError(f"{self.path}: written by a newer version of countenance; update, or move the file away")
         if not self._read_only:

@@ -82,7 +82,7 @@ def test_all_faults_are_named_at_once_with_file_key_value_and_remedy(tmp_path):
         ("- " * 3000, "nested too deeply"),
         ("1: {}\n", "1: unknown key; known here: "),
         ("- a list\n", "top level holds sections"),
-        ("camera:\n  fps: 1\n  fps: 2\n", "stands twice"),
+        ("camera:\n  fps: 1\n  fps: 2\n", "is there twice"),
         ("device: {id: 'a/b'}", "level of MQTT topics"),
         ("device: {id: ''}", "level of MQTT topics"),
         ("mqtt: {topic_prefix: 'a/#'}", "MQTT topic levels"),
@@ -114,7 +114,7 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path, text, expected):
         ("kiosk:\n  title: *wow*\n", "put a text that begins with '*' or '&' in quotes"),
         ("kiosk:\n  title: &x y\n", "put a text that begins with '*' or '&' in quotes"),
         ("kiosk:\n  title: !x y\n", "put a text that begins with '!' in quotes"),
-        ("kiosk:\n  title: #1\n", "a text that begins with '#' stands in quotes"),
+        ("kiosk:\n  title: #1\n", "put quotes around a text that begins with '#'"),
         ("kiosk:\n  title: 'Don't'\n", "put the whole value in quotes"),
         ('kiosk:\n  title: "How\n', "a quote is opened here and never closed"),
         ('store:\n  path: "C:\\data"\n', "put it in single quotes"),
@@ -194,7 +194,7 @@ def test_the_configuration_is_frozen():
 def test_a_password_in_the_file_is_refused_without_being_repeated(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_config(write(tmp_path, "mqtt: {password: hunter2}\n"), {})
-    assert "never stands in the configuration" in str(caught.value)
+    assert "is never in the configuration" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 

@@ -118,7 +118,7 @@ def test_a_damaged_window_is_a_clear_error(config: Config):
     with sqlite3.connect(config.store.path) as sql:
         sql.execute("UPDATE windows SET shares = '[1, 2' WHERE seq = 1")
     sql.close()
-    with pytest.raises(StoreError, match="starting the agent once heals"):
+    with pytest.raises(StoreError, match="starting the agent once repairs"):
         as_csv(config)
 
 

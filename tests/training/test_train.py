@@ -85,7 +85,7 @@ def test_a_run_learns_and_says_how(finished: Path, data: Path) -> None:
 
 
 def test_a_killed_run_ends_as_one_that_was_not(finished: Path, data: Path, recipe_file: Path, tmp_path: Path) -> None:
-    """SIGKILL after the second epoch; the same command goes on and arrives at the same weights, bit for bit."""
+    """SIGKILL after the second epoch; the same command continues, and ends with the same weights, bit for bit."""
     run = tmp_path / "killed"
     first = subprocess.Popen(fit_command(recipe_file, data, run), env=environment(), stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 300

@@ -77,7 +77,7 @@ class Worker:
         except asyncio.TimeoutError:
             raise RefusalError("timeout") from None
         except (asyncio.IncompleteReadError, OSError):
-            log.warning("the picture reader died; it is started anew with the next picture")
+            log.warning("the picture reader died; it starts again with the next picture")
             raise RefusalError("picture", "reading it ended the reader: too large for its memory, or damaged") from None
         finally:
             # Also when the request was cancelled: a late answer would be taken for that of the next picture.
