@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
@@ -194,7 +194,7 @@ class StoredWindow:
     session: str
     """The run of the agent that measured it."""
     seq: int
-    """Number of the window on this device: ascends by one within a session, and over restarts (docs/mqtt.md)."""
+    """Number of the window in its session: 1, 2, 3 ..."""
     report: WindowReport
     clock_synced: bool
     """Whether ``report.window_start`` can be believed: the clock followed a reference when it was stamped."""
@@ -202,3 +202,5 @@ class StoredWindow:
     """Which model read the faces, as docs/mqtt.md names it."""
     boot_id: str
     """The boot of the machine that ``report.start_monotonic_s`` belongs to."""
+    place: int = field(default=0, compare=False)
+    """Where it is in the order in which the store took windows (:mod:`edge_agent.store.ledger`)."""

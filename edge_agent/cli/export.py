@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,11 @@ from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.host.clock import epoch_ms
 from edge_agent.host.rights import is_barred
-from edge_agent.store.database import DamagedRowsError, Database
+from edge_agent.store.database import Database
 from edge_agent.store.table import csv_lines, json_lines
 from edge_agent.types import StoredWindow
+
+log = logging.getLogger(__name__)
 
 
 def export(config: Config, start: datetime | None, end: datetime | None, as_json: bool, target: TextIO) -> int:
@@ -46,7 +49,7 @@ def export(config: Config, start: datetime | None, end: datetime | None, as_json
             windows, device = _windows(database, start, end), config.device.id
             lines = json_lines(windows, device) if as_json else csv_lines(windows, database.labels(), device)
             return sum(1 for _ in map(target.write, lines)) - (0 if as_json else 1)
-    except (sqlite3.Error, DamagedRowsError) as error:
+    except sqlite3.Error as error:
         raise StoreError(
             f"{path}: cannot be read ({error}); starting the agent once repairs a damaged store"
         ) from error
@@ -74,6 +77,11 @@ def _windows(database: Database, start: datetime | None, end: datetime | None) -
     low = -(1 << 62) if start is None else epoch_ms(start)
     high = 1 << 62 if end is None else epoch_ms(end)
     after = -1
-    while chunk := database.windows("seq > ? AND start_ms >= ? AND start_ms < ? ORDER BY seq", (after, low, high)):
+    while True:
+        chunk, damaged = database.windows("id > ? AND start_ms >= ? AND start_ms < ? ORDER BY id", (after, low, high))
+        if damaged:
+            log.warning("%s: %d windows are damaged and left out", database.path, damaged)
+        if not chunk:
+            return
         yield from chunk
-        after = chunk[-1].seq
+        after = database.id_of(chunk[-1].place)

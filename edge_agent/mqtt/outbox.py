@@ -3,6 +3,13 @@
 A window is told live when it closed while this connection stood and is still fresh; every other one goes to the
 history topic, oldest first and no faster than the rate. Only a PUBACK settles a window. An access list may allow one of
 the two topics and not the other, so a refusal on one holds up that one alone.
+
+First occurrences ascend within each topic and session. An example, with windows 1 to 5 of one session::
+
+    live      1  2  .  4        the link was lost while 3 was under way: it follows as history
+    history            3        not before the store has written that 1 and 2 arrived
+    killed                      before the store wrote that 4 arrived: the next run tells 4 as history, and 5
+    history   4  5              had 1 and 2 been forgotten, too, they would now come behind 3
 """
 
 from __future__ import annotations
@@ -11,7 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edge_agent.health.counters import Counter, Health
 from edge_agent.message import encode, window_payload
@@ -59,9 +66,8 @@ class Outbox:
     ) -> None:
         self._store, self._session, self._device_id, self._topics = store, session, device_id, topics
         self._publish, self._health, self._rate_hz = publish, health, rate_hz
-        self._numbering = store.numbering
-        self._live_after = store.last_seq
-        self._history_after = 0
+        self._live_after = store.last_place
+        self._has_live_news = False
         self._backlog: deque[StoredWindow] = deque()
         self._in_flight: dict[int, _InFlight] = {}
         self._tokens = 1.0
@@ -79,13 +85,13 @@ class Outbox:
                 self._refused(sent, refusal)
             else:
                 arrived.append(sent.window)
+                self._has_live_news = self._has_live_news or sent.live
         if arrived:
             self._store.mark_delivered(arrived)
             self._health.count(Counter.WINDOWS_DELIVERED, len(arrived))
 
     def send(self, now_s: float, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
-        self._follow_numbering()
         self._send_live(now_s)
         return self._send_history(now_s) if history else float("inf")
 
@@ -99,25 +105,10 @@ class Outbox:
         oldest = next(iter(self._in_flight.values()), None)
         return oldest is not None and now_s - oldest.sent_s > ACK_S
 
-    def _follow_numbering(self) -> None:
-        """The store got back to its file: windows may wait there, and those of this run may have other numbers."""
-        if self._numbering == self._store.numbering:
-            return
-        self._numbering = self._store.numbering
-        self._live_after = self._store.number_now(self._session, self._live_after + 1) - 1  # perhaps none was given out
-        for mid, sent in self._in_flight.items():
-            seq = self._store.number_now(sent.window.session, sent.window.seq)
-            self._in_flight[mid] = replace(sent, window=replace(sent.window, seq=seq))
-        self._start_history_again()
-
-    def _start_history_again(self) -> None:
-        self._history_after = 0
-        self._backlog.clear()
-
     def _send_live(self, now_s: float) -> None:
         """What cannot go live now is left to history, also while the broker refuses the live topic."""
         for window in self._store.pending(after=self._live_after):
-            self._live_after = window.seq
+            self._live_after = window.place
             room = now_s >= self._live_held_until_s and len(self._in_flight) < ALL_IN_FLIGHT
             if room and self._is_fresh(window, now_s):
                 self._send(window, True, now_s)
@@ -138,18 +129,23 @@ class Outbox:
             if self._tokens < 1.0:
                 return (1.0 - self._tokens) / self._rate_hz
             self._tokens -= 1.0
+            self._keep_order(self._backlog[0])
             self._send(self._backlog.popleft(), False, now_s)
+
+    def _keep_order(self, window: StoredWindow) -> None:
+        """After a kill no live window that arrived before this one may be told as history behind it."""
+        if self._has_live_news and window.session == self._session:
+            self._store.flush(at_once=True)
+            self._has_live_news = False
 
     def _fill_backlog(self) -> None:
         """Nothing above a live window that is still under way: if it is lost, its turn comes before theirs."""
         if self._backlog:
             return
-        before = min((each.window.seq for each in self._in_flight.values() if each.live), default=self._live_after + 1)
-        found = self._store.pending(self._history_after, before)
-        if found:
-            under_way = {each.window.seq for each in self._in_flight.values()}
-            self._backlog.extend(window for window in found if window.seq not in under_way)
-            self._history_after = found[-1].seq
+        under_way = {each.window.place for each in self._in_flight.values()}
+        live = [each.window.place for each in self._in_flight.values() if each.live]
+        before = min([*live, self._live_after + 1])
+        self._backlog.extend(each for each in self._store.pending(before=before) if each.place not in under_way)
 
     def _send(self, window: StoredWindow, live: bool, now_s: float) -> None:
         payload = encode(window_payload(window, self._device_id, historical=not live))
@@ -167,4 +163,4 @@ class Outbox:
             self._live_held_until_s = held_until_s
         else:
             self._history_held_until_s = held_until_s
-        self._start_history_again()
+        self._backlog.clear()  # the refused one goes first

@@ -1,37 +1,36 @@
-"""The store's file and what stands in for it: setting a damaged file aside, going to memory and coming back."""
+"""The store's file and what takes its place: saving a damaged file, going to memory and coming back."""
 
 from __future__ import annotations
 
-import fcntl
+import errno
 import glob
-import itertools
 import logging
+import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import TypeVar
 
 from edge_agent.errors import StoreError
 from edge_agent.host.clock import Clock
-from edge_agent.store.database import Database
+from edge_agent.store.database import Database, sync_folder
+from edge_agent.store.file import Held
 from edge_agent.store.rescue import rescue
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Identity = tuple[int, int]
-"""Device and number of a file, which a name does not tell."""
-
 RETRY_S = 15.0
-"""Between two attempts to get back to the file."""
-
-DAMAGED_KEPT = 2
-"""Damaged files that stay, the newest."""
-
+"""Between two attempts to get back to the file, and between two to save it."""
+KEPT = 2
+"""Files set aside that stay, the newest."""
 FAILURES = (sqlite3.Error, OSError)
 """What a disk does to us."""
+_TROUBLES = ("full", "readonly", "unable to open", "locked", "disk I/O")
+"""What SQLite says when the disk is full, read-only, busy or failing; all else means that the file is damaged."""
 
 
 class Disk:
@@ -39,20 +38,17 @@ class Disk:
 
     Args:
         path: the file.
-        clock: names the damaged files and times the retries.
-        replaced: called with all databases when a new file had to take the old one's place; windows may be missing.
+        clock: names the files set aside and times the retries.
+        opened: called with a file that has been opened, and whether it had to be saved first.
     """
 
-    def __init__(self, path: Path, clock: Clock, replaced: Callable[..., None]) -> None:
+    def __init__(self, path: Path, clock: Clock, opened: Callable[[Database, bool], None]) -> None:
         self.file: Database | None = None
         self.memory: Database | None = None
         self.reason = ""
-        self.was_damaged = False
-        """Whether the file was found damaged when it was opened."""
-        self._path, self._clock, self._replaced = path, clock, replaced
-        self._retry_at_s = 0.0
-        self._ours: dict[Path, Identity | None] = {}
-        self._guard: IO[bytes] | None = None
+        self._path, self._clock, self._opened = path, clock, opened
+        self._held: Held | None = None
+        self._retry_at_s = self._heal_at_s = 0.0
 
     def open(self) -> None:
         """Take the file, or memory where that fails.
@@ -61,8 +57,7 @@ class Disk:
             StoreError: the file belongs to another running agent, another program or a newer version.
         """
         try:
-            self._take_guard()
-            self.file = self._open_file()
+            self._open_file()
         except FAILURES as error:
             self._to_memory(error)
         except StoreError:
@@ -71,210 +66,199 @@ class Disk:
 
     @property
     def databases(self) -> list[Database]:
-        """Where windows are, lower numbers first."""
+        """Where windows are, the earlier ones first."""
         return [database for database in (self.file, self.memory) if database is not None]
 
     def write(self, action: Callable[[Database], T]) -> T:
-        """Run ``action`` in one transaction: on the file, on a fresh one after damage, or else in memory.
+        """Run ``action`` in one transaction: on the file, on a saved one after damage, or else in memory.
 
         It may be run more than once, so it must change nothing but the database.
         """
-        for attempt in (1, 2):
-            if self.memory is not None:
-                break
+        while self.memory is None:
             try:
                 return self._write_to_file(action)
             except FAILURES as error:
-                if attempt == 2 or not self._heal(error):
+                if not self.heal(error):
                     self._to_memory(error)
-        assert self.memory is not None
         with self.memory.transaction():
             return action(self.memory)
 
     def _write_to_file(self, action: Callable[[Database], T]) -> T:
-        # SQLite goes on writing to a file that somebody deleted or replaced, and all would be lost with the process.
-        if self.file is None or not self._is_ours():
-            raise sqlite3.OperationalError("the file has vanished")
+        # SQLite goes on writing to files that somebody deleted or replaced, and all would be lost with the process.
+        if self.file is None or self._held is None or not self._held.is_ours:
+            raise sqlite3.DatabaseError("deleted, replaced or changed while it was in use")
         with self.file.transaction():
-            return action(self.file)
+            result = action(self.file)
+        self._held.note()
+        return result
 
     def read(self, database: Database, action: Callable[[Database], T], otherwise: T) -> T:
         """What ``action`` finds; damage is healed on the way, and what is lost reads as ``otherwise``."""
         try:
             return action(database)
         except FAILURES as error:
-            log.error("%s cannot be read: %s", self._path, error)
-            if database is self.file and _is_damage(error) and self._heal(error):
+            if database is self.file and self.heal(error, reading=True):
                 with suppress(*FAILURES):
                     return action(self.file)
         return otherwise
 
-    def recover_if_due(self, take_over: Callable[[Database, Database], None], at_once: bool = False) -> None:
-        """Try to get back to the file: ``take_over(file, memory)`` moves the windows in a transaction of the file."""
-        if self.memory is None or not (at_once or self._clock.monotonic_s() >= self._retry_at_s):
+    def look_after(self, take_over: Callable[[Database, Database], None], at_once: bool = False) -> None:
+        """See whether file and log are still ours; where memory is in use, try to get back to the file.
+
+        ``take_over(file, memory)`` moves the windows in a transaction of the file.
+        """
+        if self.memory is None:
+            if self._held is not None and not self._held.is_ours:
+                self.write(lambda _: None)
+            return
+        if not (at_once or self._clock.monotonic_s() >= self._retry_at_s):
             return
         self._retry_at_s = self._clock.monotonic_s() + RETRY_S
-        try:
-            self._reopen()
-            assert self.file is not None
-            with self.file.transaction():
-                take_over(self.file, self.memory)
-        except (*FAILURES, StoreError) as error:
-            self.reason = f"{self._path}: {error}"
-            if not (_is_damage(error) and self._heal(error)):
-                self._drop_unreadable_file()
-            return
-        self.memory.close()
+        memory, is_done = self.memory, False
+        while not is_done:
+            try:
+                if self.file is None:
+                    self._open_file()
+                self._write_to_file(lambda file: take_over(file, memory))
+                is_done = True
+            except (*FAILURES, StoreError) as error:
+                self.reason = f"{self._path}: {error}"
+                if not self.heal(error):
+                    self._drop_unreadable_file()
+                    return
+        memory.close()
         self.memory, self.reason = None, ""
         log.warning("windows are written to %s again", self._path)
+
+    def heal(self, error: Exception, *, reading: bool = False) -> bool:
+        """Save what can be read of the file, also of one that was deleted or replaced; whether that was done.
+
+        A full or read-only disk is no damage. One that does not give back what it holds is, when ``reading``.
+        """
+        if self.file is None or self._held is None or self._clock.monotonic_s() < self._heal_at_s:
+            return False
+        if self._held.is_ours and _is_trouble(error) and not (reading and "disk I/O" in str(error)):
+            return False
+        self._heal_at_s = self._clock.monotonic_s() + RETRY_S
+        try:
+            self._save(error)
+        except (*FAILURES, StoreError) as second:
+            log.error("%s: what can be read of it cannot be saved: %s", self._path, second)
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of the file."""
         for database in self.databases:
             database.close()
-        self.file = self.memory = None
-        if self._guard is not None:
-            self._guard.close()
+        self.memory = None
+        self._let_go()
 
-    def _is_ours(self) -> bool:
-        """Whether the file under the path is the one that is open."""
-        return self._ours.get(self._path) == _identity(self._path) is not None
+    def _let_go(self) -> None:
+        if self.file is not None:
+            self.file.close()
+        if self._held is not None:
+            self._held.close()
+        self.file = self._held = None
 
-    def _note(self, file: Database) -> Database:
-        """Remember which file this is, and which log belongs to it."""
-        self._ours = {path: _identity(path) for path in (self._path, self._beside("-wal"))}
-        return file
+    # -- opening and saving -------------------------------------------------------------------------------------
 
-    def _beside(self, suffix: str) -> Path:
-        return self._path.with_name(self._path.name + suffix)
-
-    def _reopen(self) -> None:
-        """A file that was open stays so, since a full disk would not let it be opened again, and it can be read."""
-        if self._guard is None:
-            self._take_guard()
-        if self.file is not None and not self._is_ours():
-            self.file = self._write_anew(self.file)
-        if self.file is None:
-            self.file = self._open_file()
-
-    def _drop_unreadable_file(self) -> None:
-        """It is opened anew with the next attempt."""
-        try:
-            if self.file is not None:
-                self.file.bounds()
-        except FAILURES:
-            if self.file is not None:
-                self.file.close()
-            self.file = None
-
-    def _take_guard(self) -> None:
-        """One agent per file: two would give out the same numbers. The lock goes with the process."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        guard = self._path.with_name(self._path.name + ".lock").open("wb")
-        try:
-            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            guard.close()
-            raise StoreError(
-                f"{self._path}: in use by another running agent; stop it, or give this one its own store.path"
-            ) from None
-        self._guard = guard
-
-    def _open_file(self) -> Database:
+    def _open_file(self) -> None:
         if self._path.is_dir():
             raise StoreError(f"{self._path}: is a folder; store.path names a file")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        if self._beside(".rescued").exists():  # the power went, or the disk failed, before it had its name
+            self._put_in_place()
+            return
+        self._held = Held(self._path)
         try:
-            if self._beside(".rescued").exists():  # the power went, or the disk failed, before it had its name
-                self.was_damaged = True
-                return self._take_rescued()
-            return self._note(Database(self._path))
+            self._open_held(self._held)
         except FAILURES as error:
-            if not _is_damage(error):
+            try:
+                if _is_trouble(error):
+                    raise
+                self._save(error)
+            except BaseException:
+                self._let_go()
                 raise
-            self.was_damaged = True
-            return self._start_afresh(error)
+        except StoreError:
+            self._let_go()
+            raise
 
-    def _heal(self, error: Exception) -> bool:
-        """Start a fresh file when the old one is damaged, deleted or replaced; whether that worked."""
-        if self.file is None or (self._is_ours() and not _is_damage(error)):
-            return False
-        old, self.file = self.file, None
+    def _open_held(self, held: Held, *, saved: bool = False) -> None:
+        if held.is_odd:
+            raise sqlite3.DatabaseError("the file has no beginning, or its log is none")
         try:
-            if self._is_ours():
-                old.close()
-                self.file = self._start_afresh(error)
-            else:
-                self.file = self._write_anew(old)
-            self._replaced(*self.databases)
-        except FAILURES as second:
-            log.error("%s: no fresh file either: %s", self._path, second)
-            return False
-        return True
+            self.file = Database(self._path)
+        except sqlite3.OperationalError as error:
+            raise (sqlite3.DatabaseError("the head is damaged") if held.has_odd_head else error) from error
+        if held.has_odd_head or held.newest_logged() > self.file.newest()[0]:
+            raise sqlite3.DatabaseError("the head or the log is damaged")  # closed, SQLite would empty the log
+        held.note()
+        self._opened(self.file, saved)
 
-    def _write_anew(self, old: Database) -> Database:
-        """The file that was deleted or replaced is still there for who has it open: copy it back to its name."""
+    def _save(self, error: Exception) -> None:
+        """Save into a new file what can still be read, and only then set the old one aside.
+
+        A full disk or a power cut meanwhile would otherwise cost every window.
+        """
+        assert self._held is not None
+        for name in (".copy", ".copy-journal", ".copy-wal", ".rescued"):
+            self._beside(name).unlink(missing_ok=True)
+        if shutil.disk_usage(self._path.parent).free < self._held.size:
+            raise OSError(errno.ENOSPC, f"no room for a copy of {self._held.size / 1e6:.1f} MB")
         copy = self._beside(".copy")
-        copy.unlink(missing_ok=True)
-        old.copy_to(copy)
-        aside = self._set_strangers_aside()
-        old.close()
-        for suffix in ("-wal", "-shm"):
-            self._beside(suffix).unlink(missing_ok=True)
-        copy.replace(self._path)
-        fate = "deleted"
-        if aside is not None:
-            fate = f"replaced by another file (set aside as {aside.name}; to use that one, stop the agent first)"
-        log.error("%s was %s while it was in use; it is written anew", self._path, fate)
-        return self._note(Database(self._path))
+        with closing(Database(copy, building=True)) as fresh:
+            rescue(self._held, fresh)
+        with copy.open("rb") as written:
+            os.fsync(written.fileno())
+        copy.replace(self._beside(".rescued"))  # whole, under this name: what is left to do can be done later
+        log.error("%s: %s; what can be read of it is saved in a new file", self._path, error)
+        self._put_in_place()
 
-    def _drop_old_damage(self, newest: Path) -> None:
+    def _put_in_place(self) -> None:
+        """Set aside what is under the file's name, ours or not, and give the name to the rescued file."""
+        rescued = Held(self._beside(".rescued"))
+        try:
+            if self._held is None or self._held.is_replaced:
+                with suppress(FileNotFoundError):
+                    Held(self._path, create=False).close()  # raises where another agent has it
+            what = "replaced" if self._held is not None and self._held.is_replaced else "damaged"
+            aside = self._beside(f".{what}-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
+            for suffix in ("-shm", "-wal", ""):  # the log first: a file without it is not whole
+                with suppress(FileNotFoundError):
+                    self._beside(suffix).rename(f"{aside}{suffix}")
+            self._let_go()
+            self._beside(".rescued").rename(self._path)
+            sync_folder(self._path.parent)
+        except BaseException:
+            rescued.close()
+            raise
+        rescued.path, self._held = self._path, rescued
+        log.error("%s: the %s file is set aside as %s", self._path, what, aside.name)
+        self._drop_old(aside)
+        self._open_held(rescued, saved=True)
+
+    def _drop_old(self, newest: Path) -> None:
         """A card that breaks again and again must not fill up with its own remains."""
-        found = self._path.parent.glob(f"{glob.escape(self._path.name)}.damaged-*")
-        others = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in found} - {newest.name})
-        for name in others[: 1 - DAMAGED_KEPT]:
+        kind = glob.escape(newest.name.rpartition("-")[0])
+        found = self._path.parent.glob(f"{kind}-*")
+        names = sorted({path.name.removesuffix("-wal").removesuffix("-shm") for path in found} | {newest.name})
+        for name in names[:-KEPT]:
             for suffix in ("", "-wal", "-shm"):
                 with suppress(OSError):
                     newest.with_name(name + suffix).unlink()
 
-    def _set_strangers_aside(self) -> Path | None:
-        """What somebody put in our files' place keeps all that it holds under another name: None if it is nothing."""
-        aside = self._aside("replaced")
-        strangers = [path for path, ours in self._ours.items() if _identity(path) not in (None, ours)]
-        for path in strangers:
-            path.replace(aside.with_name(path.name.replace(self._path.name, aside.name, 1)))
-        return aside if strangers else None
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
-    def _aside(self, what: str) -> Path:
-        return self._beside(f".{what}-{self._clock.wall():%Y%m%dT%H%M%S.%fZ}")
-
-    def _start_afresh(self, error: Exception) -> Database:
-        """Save into a new file what can still be read of the damaged one, and only then set that aside.
-
-        A full disk or a power cut meanwhile would otherwise cost every window.
-        """
-        for name, suffix in itertools.product((".copy", ".rescued"), ("", "-wal", "-shm")):
-            self._beside(name + suffix).unlink(missing_ok=True)
-        copy = self._beside(".copy")
-        with closing(Database(copy)) as fresh:
-            saved = rescue(self._path, fresh)
-        log.error("%s is damaged (%s): %d windows can still be read of it", self._path, error, saved)
-        self._move(copy, self._beside(".rescued"))  # whole, under this name: what is left to do can be done later
-        return self._take_rescued()
-
-    def _take_rescued(self) -> Database:
-        """Set the damaged file aside, unless that has been done, and put what was read of it in its place."""
-        aside = self._aside("damaged")
-        self._move(self._path, aside)
-        self._move(self._beside(".rescued"), self._path)
-        self._drop_old_damage(aside)
-        log.error("%s: the damaged file is set aside as %s, and a fresh one takes its place", self._path, aside.name)
-        return self._note(Database(self._path))
-
-    def _move(self, path: Path, to: Path) -> None:
-        """With its log, first: a file without it is not whole."""
-        for suffix in ("-shm", "-wal", ""):
-            with suppress(FileNotFoundError):
-                Path(f"{path}{suffix}").replace(f"{to}{suffix}")
+    def _drop_unreadable_file(self) -> None:
+        """It is opened again with the next attempt."""
+        try:
+            if self.file is not None:
+                self.file.newest()
+        except FAILURES:
+            self._let_go()
 
     def _to_memory(self, error: Exception) -> None:
         self.memory = Database(None)
@@ -283,17 +267,6 @@ class Disk:
         log.error("windows are kept in memory only, and lost with a stop, until the disk takes them: %s", self.reason)
 
 
-def _is_damage(error: Exception) -> bool:
-    """Whether the file is broken, rather than the disk full, read-only, busy or failing.
-
-    Python raises plain DatabaseError for SQLITE_CORRUPT and SQLITE_NOTADB, OperationalError for the disk's troubles.
-    """
-    return type(error) is sqlite3.DatabaseError
-
-
-def _identity(path: Path) -> Identity | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+def _is_trouble(error: Exception) -> bool:
+    """Whether the disk is full, read-only, busy or failing, rather than the file damaged."""
+    return isinstance(error, (OSError, StoreError)) or any(word in str(error) for word in _TROUBLES)

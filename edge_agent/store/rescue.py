@@ -1,76 +1,142 @@
-"""Saves from a damaged store what SQLite can still read of it."""
+"""Saves from a damaged store, or one of an earlier version, every window that is whole somewhere in its pages."""
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
-from pathlib import Path
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from edge_agent.store.database import CHUNK, Database
+from edge_agent.host.clock import from_epoch_ms
+from edge_agent.store.database import Database, State
+from edge_agent.store.file import Held
+from edge_agent.store.pages import INDEX_LEAF, Record, records
+from edge_agent.store.ranges import Ranges
+from edge_agent.store.rows import intact_row
+from edge_agent.types import RollingShares, Shares, StoredWindow, WindowReport
 
-Row = tuple[Any, ...]
 
+def rescue(damaged: Held, fresh: Database) -> None:
+    """Fill ``fresh`` with the windows that can be read of ``damaged`` and with what it knew of deliveries and a pause.
 
-def rescue(damaged: Path, fresh: Database) -> int:
-    """Copy windows, their runs, delivery marks and the state into ``fresh``; how many windows that were.
+    No order of pages, no index and no table's root is needed: every page is read, of the file and of its log, and what
+    has the right checksum counts. Windows may be found twice, since a log repeats pages; the later copy has true time.
 
     Raises:
-        sqlite3.Error: ``fresh`` cannot be written, or the disk does not let ``damaged`` be opened.
+        sqlite3.Error: ``fresh`` cannot be written.
+        OSError: nothing at all can be read.
     """
-    with closing(sqlite3.connect(damaged)) as old:
-        # Nobody else has it open, and so its log needs no index in a file, for which a full disk has no room.
-        old.execute("PRAGMA locking_mode = EXCLUSIVE")
-        if not _is_readable(old):
-            return 0
-        _copy(old, fresh)
-    return fresh.rows
-
-
-def _is_readable(old: sqlite3.Connection) -> bool:
-    """Whether it is a database at all; trouble of the disk is raised, for that may pass."""
-    try:
-        old.execute("PRAGMA schema_version").fetchone()
-    except sqlite3.OperationalError:
-        raise
-    except sqlite3.DatabaseError:
-        return False
-    return True
-
-
-def _copy(old: sqlite3.Connection, fresh: Database) -> None:
+    found, indexed, states, old = Ranges(), Ranges(), list[State](), _VersionOne()
     with fresh.transaction():
-        for table in ("runs", "settled", "state"):
-            fresh.insert_raw(table, _rows(old, f"SELECT * FROM {table}"))  # noqa: S608
-        for rows in _from_both_ends(old):
-            fresh.insert_raw("windows", rows)
+        for record in _read(damaged, indexed):
+            number, values = record
+            if row := intact_row(number, values):
+                fresh.insert_row(row)
+                found.add(number)
+            elif len(values) == 6:
+                states += _intact_state(record)
+            else:
+                old.learn(record)
+        if old.runs:
+            for record in _read(damaged, Ranges()):
+                for stored in old.windows(record):
+                    fresh.insert(stored.place, stored)
+                    found.add(stored.place)
+        fresh.save_state(_state(max([old.state(), *states], key=lambda state: state.version), found, indexed))
 
 
-def _from_both_ends(old: sqlite3.Connection) -> Iterator[list[Row]]:
-    """Upwards to the first page that cannot be read, then downwards to the last such page."""
-    whole = yield from _walk(old, "SELECT * FROM windows WHERE seq > ? ORDER BY seq LIMIT ?", -1)
-    if not whole:
-        yield from _walk(old, "SELECT * FROM windows WHERE seq < ? ORDER BY seq DESC LIMIT ?", 1 << 62)
-
-
-def _walk(old: sqlite3.Connection, query: str, edge: int) -> Generator[list[Row], None, bool]:
-    """Chunks from ``edge`` on; returns whether the end was reached without damage."""
-    step = CHUNK
-    while step:
-        try:
-            rows = old.execute(query, (edge, step)).fetchall()
-        except sqlite3.DatabaseError:
-            step //= 2  # nearer and nearer to the damage
+def _read(damaged: Held, indexed: Ranges) -> Iterator[Record]:
+    """The records of all tables; the ids that the index over the windows' starts knows go into ``indexed``."""
+    for page in damaged.pages():
+        if page[0] != INDEX_LEAF:
+            yield from records(page, damaged.page)
             continue
-        if not rows:
-            return True
-        yield rows
-        edge = rows[-1][0]
-    return False
+        for _, values in records(page, damaged.page, index=True):
+            if len(values) == 2 and all(isinstance(value, int) and value > 0 for value in values):
+                indexed.add(values[1])
+            else:
+                yield 0, values
 
 
-def _rows(old: sqlite3.Connection, query: str) -> list[Row]:
-    with suppress(sqlite3.DatabaseError):
-        return old.execute(query).fetchall()
-    return []
+def _state(told: State, found: Ranges, indexed: Ranges) -> State:
+    """What waits, and up to where there were windows: some whose rows are gone are known to have been there."""
+    settled = Ranges(told.settled)
+    lowest = next((first for first, _ in [*found]), 1)
+    if told.version == 0 and not settled.highest:  # nobody knows any more where the ids began
+        settled.add(1, lowest - 1)
+    highest = max(found.highest, settled.highest, told.highest)
+    while highest + 1 in indexed:  # an id far above would be a wrong bit
+        highest += 1
+    return State(settled, highest, told.paused, told.version)
+
+
+def _intact_state(record: Record) -> list[State]:
+    number, (_, *values) = record
+    try:
+        return [State.from_row([number, *values])]
+    except ValueError:
+        return []
+
+
+class _VersionOne:
+    """The first schema: what the windows of a run have in common was kept once, and nothing had a checksum."""
+
+    def __init__(self) -> None:
+        self.runs: dict[int, list[str]] = {}
+        self._settled = Ranges()
+        self._paused = False
+
+    def learn(self, record: Record) -> None:
+        """Take what is no window."""
+        number, values = record
+        if len(values) == 5 and values[0] is None and all(isinstance(value, str) for value in values[1:]):
+            self.runs[number] = values[1:]
+        elif len(values) == 2 and values[0] is None and isinstance(values[1], int):
+            self._settled.add(number, values[1])
+        elif values == ["paused", "1"]:
+            self._paused = True
+
+    def state(self) -> State:
+        """Version 0: one of the present schema is newer."""
+        return State(self._settled, 0, self._paused)
+
+    def windows(self, record: Record) -> Iterator[StoredWindow]:
+        """The window, if the record is one that can be decoded."""
+        number, values = record
+        if len(values) == 13 and values[0] is None and values[1] in self.runs:
+            try:
+                yield self._window(number, values, *self.runs[values[1]])
+            except (ValueError, TypeError, KeyError, IndexError, OverflowError):
+                return
+
+    def _window(
+        self, number: int, values: Sequence[Any], session: str, boot_id: str, model: str, names: str
+    ) -> StoredWindow:
+        start_ms, monotonic_s, window_s, synced, frames, faces, people, suppressed, gated, shares, rolling = values[2:]
+        labels = names.split(",")
+        report = WindowReport(
+            window_start=from_epoch_ms(start_ms),
+            start_monotonic_s=float(monotonic_s),
+            window_s=float(window_s),
+            frames=frames,
+            faces=faces,
+            people=people,
+            suppressed=bool(suppressed),
+            shares=None if shares is None else _shares(json.loads(shares), labels),
+            gated=None if gated is None else json.loads(gated),
+            rolling=None if rolling is None else _rolling(json.loads(rolling), labels),
+        )
+        return StoredWindow(session, number, report, bool(synced), model, boot_id, number)
+
+
+def _shares(value: Sequence[Any], labels: Sequence[str]) -> Shares:
+    best, raw, intervals, method, people = value
+
+    def named(values: Sequence[Any]) -> Mapping[str, Any]:
+        return dict(zip(labels, values, strict=True))
+
+    return Shares(named(best), named(raw), named([(low, high) for low, high in intervals]), method, people)
+
+
+def _rolling(value: Sequence[Any], labels: Sequence[str]) -> RollingShares:
+    span_s, shares = value
+    return RollingShares(span_s, None if shares is None else _shares(shares, labels))

@@ -1,7 +1,7 @@
 """Every window on the disk before anyone hears of it: the page's history and the outbox of MQTT in one file.
 
 A window is *settled* when nobody waits for it any more: its PUBACK came, or it was dropped for age, rows, bytes or
-damage. Settled numbers are kept as a few ranges and written with a later window, so a delivery costs no write of its
+damage. Settled windows are kept as a few ranges and written with a later window, so a delivery costs no write of its
 own; what is not settled yet is sent again after a power cut, and consumers drop it by its key.
 """
 
@@ -11,18 +11,18 @@ import functools
 import heapq
 import itertools
 import logging
+import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edge_agent.config import StoreConfig
 from edge_agent.host.clock import Clock, epoch_ms
-from edge_agent.store.database import CHUNK, DamagedRowsError, Database
-from edge_agent.store.disk import FAILURES, Disk
-from edge_agent.store.ledger import Ledger
+from edge_agent.store.database import CHUNK, Database, State
+from edge_agent.store.disk import Disk
+from edge_agent.store.ledger import OWN, Ledger
 from edge_agent.store.ranges import Ranges
-from edge_agent.store.rows import Run, labels_of, to_row
 from edge_agent.store.trend import SumRow, width_ms
 from edge_agent.types import StoredWindow, WindowReport
 
@@ -38,7 +38,7 @@ SPAN_MS = 21_600_000
 """A longer time is summed in pieces, so that nobody waits for the lock meanwhile."""
 
 Drop = tuple[str, list[int]]
-"""(reason, numbers) of windows that had to go."""
+"""(reason, ids or places) of windows that had to go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +81,8 @@ class Store:
         self._latest: StoredWindow | None = None
         self._paused: bool | None = None
         self._restamped = False
-        self._disk = Disk(config.path, clock, self._follow_replacement)
+        self._disk = Disk(config.path, clock, self._opened)
         self._disk.open()
-        if self._disk.file is not None:
-            self._load(self._disk.file)
-        if self._disk.file is None or self._disk.was_damaged:
-            self._ledger.skip()
         self.flush()
 
     # -- what the pipeline and the page use ---------------------------------------------------------------------
@@ -104,16 +100,15 @@ class Store:
     def append(self, report: WindowReport) -> StoredWindow:
         """Number the window and keep it; on the disk when this returns, unless :attr:`in_memory`."""
         with self._lock:
-            self._disk.recover_if_due(self._take_over)
+            self._disk.look_after(self._take_over)
             self._restamp_if_due()
             stored = self._stamp(report)
-            save_ledger = self._ledger.is_due
-            drop = self._disk.write(functools.partial(self._write, stored, save_ledger))
+            drop = self._disk.write(functools.partial(self._write, stored))
             if drop is not None:
                 self._ledger.drop(*drop)
-            if drop is not None or save_ledger:
+            if not self.in_memory:
                 self._ledger.saved()
-            self._ledger.next_seq = stored.seq + 1
+            self._ledger.next_seq += 1
             self._latest = stored
             return stored
 
@@ -127,7 +122,7 @@ class Store:
         high = 1 << 62 if end is None else epoch_ms(end)
         while chunk := self._next_by_start(low, after, high):
             yield from chunk
-            low, after = _start_and_number(chunk[-1])
+            low, after = _start_and_place(chunk[-1])
 
     def sums(self, start: datetime, end: datetime, bucket_s: float) -> Iterator[list[SumRow]]:
         """The time from ``start`` to ``end`` in steps of ``bucket_s``, in pieces that each take a moment only.
@@ -164,52 +159,56 @@ class Store:
     def paused(self, value: bool) -> None:
         with self._lock:
             self._paused = value
-            self._disk.write(self._write_state)
+            self._disk.write(self._save_state)
 
     # -- what the publisher uses --------------------------------------------------------------------------------
 
     @property
-    def last_seq(self) -> int:
-        """The highest number that was given out or can be taken for one."""
-        return self._ledger.next_seq - 1
+    def last_place(self) -> int:
+        """The place of the window that was appended last in this session (:mod:`edge_agent.store.ledger`)."""
+        return OWN + self._ledger.next_seq - 1
 
-    @property
-    def numbering(self) -> int:
-        """Changes when windows that wait came to light below others, or were renumbered (:meth:`number_now`)."""
-        return self._ledger.numbering
-
-    def number_now(self, session: str, seq: int) -> int:
-        """Which number the window has that was handed out as ``seq``.
-
-        Those in memory get higher ones when the file that comes back holds windows of an earlier run under theirs. No
-        number of a session is given to two windows, not even one after the other: consumers tell windows apart by it.
-        """
-        with self._lock:
-            return self._ledger.number_now(seq) if session == self._session else seq
-
-    def pending(self, after: int = 0, before: int | None = None, limit: int = 100) -> list[StoredWindow]:
-        """Windows that are not settled with ``after < seq < before``, the oldest first, at most ``limit``."""
-        found: list[StoredWindow] = []
+    def pending(self, after: int = 0, before: int = 1 << 62, limit: int = 100) -> list[StoredWindow]:
+        """Windows that are not settled with places between ``after`` and ``before``, the first ones."""
         with self._lock:
             self._restamp_if_due()
-            for first, last in list(self._ledger.waiting(after, before)):
-                found += self._read("seq BETWEEN ? AND ? ORDER BY seq", (first, last), limit - len(found))
-                if len(found) >= limit:
-                    break
-        return found
+            found, whole = self._pending(after, before, limit)
+            if not whole and self._disk.heal(sqlite3.DatabaseError("windows are missing")):
+                found, _ = self._pending(after, before, limit)
+            return found
+
+    def _pending(self, after: int, before: int, limit: int) -> tuple[list[StoredWindow], bool]:
+        """The windows, and whether all that wait were there: SQLite does not notice every page that is wrong."""
+        found, whole = list[StoredWindow](), True
+        for first, last in list(self._ledger.waiting(after, before)):
+            if len(found) >= limit:
+                break
+            last = min(last, first + limit - len(found) - 1)
+            windows = self._between(first, last, limit)
+            waits = [place for low, high in self._ledger.settled.gaps(first, last) for place in range(low, high + 1)]
+            whole = whole and [stored.place for stored in windows] == waits
+            found += windows
+        return found, whole
 
     def mark_delivered(self, windows: Iterable[StoredWindow]) -> None:
         """These windows' PUBACKs came. Kept in memory, written with a later window or :meth:`flush`."""
         with self._lock:
-            self._ledger.deliver(self.number_now(window.session, window.seq) for window in windows)
+            self._ledger.deliver(window.place for window in windows if self._is_here(window))
 
-    def flush(self, at_once: bool = False) -> None:
-        """While no windows come: get back to the disk if it is due, write delivery marks older than a minute or all."""
+    def _is_here(self, window: StoredWindow) -> bool:
+        """Whether its place is still its own: the card may have been swapped while it was under way."""
+        if window.session == self._session:
+            return True
+        there = self._between(window.place, window.place, 1)
+        return [(each.session, each.seq) for each in there] == [(window.session, window.seq)]
+
+    def flush(self, *, at_once: bool = False) -> None:
+        """While no windows come: see to the disk, and write delivery marks that are due, or all."""
         with self._lock:
-            self._disk.recover_if_due(self._take_over)
+            self._disk.look_after(self._take_over)
             self._restamp_if_due()
             if self._disk.memory is None and (self._ledger.is_due or (at_once and self._ledger.has_news)):
-                self._disk.write(lambda database: database.save_settled(self._ledger.settled))
+                self._disk.write(self._save_state)
                 self._ledger.saved()
 
     def stats(self) -> StoreStats:
@@ -229,7 +228,7 @@ class Store:
     def close(self) -> None:
         """Write what is only in memory, if the disk takes it, and let go of the file."""
         with self._lock:
-            self._disk.recover_if_due(self._take_over, at_once=True)
+            self._disk.look_after(self._take_over, at_once=True)
             self.flush(at_once=True)
             memory = self._disk.memory
             if memory is not None and memory.rows:
@@ -238,45 +237,31 @@ class Store:
 
     # -- opening and recovering ---------------------------------------------------------------------------------
 
-    def _load(self, file: Database) -> None:
-        self._ledger.load(file, self._disk.was_damaged)
-        self._paused = _said_paused(file)
-        newest = self._read("seq = ?", (file.bounds()[1],), 1)
-        self._latest = newest[0] if newest else None
+    def _opened(self, file: Database, saved: bool) -> None:
+        """Learn what the file holds, of this session, too; of one that had to be saved, something may be lost."""
+        number, session, seq = file.newest()
+        is_ours = session == self._session
+        file.base = number - seq if is_ours else max(number, file.state.highest, file.state.settled.highest)
+        self._ledger.next_seq = max(self._ledger.next_seq, seq + 1 if is_ours else 1)
+        self._ledger.load(file.base, file.state.settled)
+        if saved or self._ledger.next_seq > 1:
+            there = [database.places() for database in self._disk.databases]
+            self._ledger.lose_what_is_missing(Ranges(itertools.chain.from_iterable(there)))
+        if self._paused is None:
+            self._paused = file.state.paused
+        if self._latest is None:
+            newest, _ = file.windows("id = ?", (number,), 1)
+            self._latest = newest[0] if newest else None
+        self._restamped = False
 
     def _take_over(self, file: Database, memory: Database) -> None:
-        """Move the windows of memory into the file, which another run of the agent may have left."""
-        self._renumber_above(file, memory)
-        self._ledger.take_over(file, memory)
-        after = -1
-        while chunk := memory.windows("seq > ? ORDER BY seq", (after,)):
+        """Move the windows of memory into the file."""
+        after = 0
+        while chunk := memory.windows("id > ? ORDER BY id", (after,))[0]:
             for stored in chunk:
-                self._insert(file, stored)
-            after = chunk[-1].seq
-        self._ledger.lose_what_is_missing(file)
-        if self._paused is None:  # nobody has said otherwise since the start
-            self._paused = _said_paused(file)
-        self._write_state(file)
-        file.save_settled(self._ledger.settled)
-        self._restamped = False  # what lay in the file could not be stamped anew meanwhile
-
-    def _follow_replacement(self, file: Database, *others: Database) -> None:
-        """A fresh file has taken the old one's place; what was not read of that is lost, the pause perhaps with it."""
-        self._ledger.lose_what_is_missing(file, *others)
-        if self._paused is not None:
-            with file.transaction():
-                self._write_state(file)
-
-    def _renumber_above(self, file: Database, memory: Database) -> None:
-        """One number that both know would keep everything out of the file; done in memory, it holds if that fails."""
-        by = self._ledger.overlap(file, memory)
-        if not by:
-            return
-        log.warning("%s holds windows under our numbers: ours go up by %d", self._config.path, by)
-        self._ledger.move(memory, by)
-        if self._latest is not None:
-            latest = self._latest
-            self._latest = replace(latest, seq=self.number_now(latest.session, latest.seq))
+                file.insert(file.id_of(stored.place), stored)
+            after = memory.id_of(chunk[-1].place)
+        self._save_state(file)
 
     def _age_s(self, stored: StoredWindow) -> float:
         if stored.boot_id == self._clock.boot_id:
@@ -285,23 +270,21 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _write(self, stored: StoredWindow, save_ledger: bool, database: Database) -> Drop | None:
-        """The window, what must go to make room for it, and the ledger when it is due."""
+    def _write(self, stored: StoredWindow, database: Database) -> Drop | None:
+        """The window, what must go to make room for it, and the marks of what was delivered so far."""
         drop = self._make_room(database)
         if drop is not None:
             database.delete(drop[1])
-        self._insert(database, stored)
-        if drop is not None or save_ledger:
-            settled = Ranges(self._ledger.settled)
-            for seq in drop[1] if drop is not None else ():
-                settled.add(seq)
-            database.save_settled(settled)
-        return drop
+        database.insert(database.id_of(stored.place), stored)
+        self._save_state(database, stored.place, drop[1] if drop is not None else ())
+        return drop and (drop[0], [database.place_of(number) for number in drop[1]])
 
-    def _insert(self, database: Database, stored: StoredWindow) -> None:
-        labels = labels_of(stored.report)
-        run = database.run_id(Run(stored.session, stored.boot_id, stored.model, labels))
-        database.insert(to_row(stored.seq, run, labels, stored.report, stored.clock_synced))
+    def _save_state(self, database: Database, newest: int | None = None, dropped: Iterable[int] = ()) -> None:
+        settled = self._ledger.ids_settled(database.base)
+        for number in dropped:
+            settled.add(number)
+        highest = database.id_of(self.last_place if newest is None else newest)
+        database.save_state(State(settled, highest, bool(self._paused), database.state.version))
 
     def _make_room(self, database: Database) -> Drop | None:
         """What lies beyond the bounds, the oldest first; a bound that is left over is met with the next window."""
@@ -319,9 +302,6 @@ class Store:
             return ("age", old) if old else None
         return None
 
-    def _write_state(self, database: Database) -> None:
-        database.set_state("paused", "1" if self._paused else "0")
-
     # -- time ---------------------------------------------------------------------------------------------------
 
     def _stamp(self, report: WindowReport) -> StoredWindow:
@@ -331,7 +311,8 @@ class Store:
             true_start = self._clock.wall_at(report.start_monotonic_s)
             if abs(true_start - report.window_start) > timedelta(seconds=STEP_S):
                 report = replace(report, window_start=true_start)
-        return StoredWindow(self._session, self._ledger.next_seq, report, synced, self._model, self._clock.boot_id)
+        seq = self._ledger.next_seq
+        return StoredWindow(self._session, seq, report, synced, self._model, self._clock.boot_id, OWN + seq)
 
     def _restamp_if_due(self) -> None:
         """Once the clock is synchronised: correct the windows of this boot that it had not been for."""
@@ -349,40 +330,37 @@ class Store:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def _read(self, where: str, values: tuple[int, ...], limit: int) -> list[StoredWindow]:
-        """From the file, then from memory, whose numbers are higher."""
+    def _between(self, first: int, last: int, limit: int) -> list[StoredWindow]:
+        """By place. From the file, then from memory, where later ones are."""
         found: list[StoredWindow] = []
-        with self._lock:
-            for database in self._disk.databases:
-                left = limit - len(found)
-                if left > 0:
-                    found += self._read_from(database, where, values, left)
+        for database in self._disk.databases:
+            found += self._read_from(
+                database,
+                "id BETWEEN ? AND ? ORDER BY id",
+                lambda d: (d.id_of(first), d.id_of(last)),
+                limit - len(found),
+            )
         return found
 
     def _next_by_start(self, low_ms: int, after: int, high_ms: int) -> list[StoredWindow]:
         """A chunk of the file and one of memory, merged: those of memory began earlier where the clock fell back."""
-        condition = "(start_ms, seq) > (?, ?) AND start_ms < ? ORDER BY start_ms, seq"
+        condition = "(start_ms, id) > (?, ?) AND start_ms < ? ORDER BY start_ms, id"
         with self._lock:
-            chunks = [self._read_from(d, condition, (low_ms, after, high_ms), CHUNK) for d in self._disk.databases]
-        return list(itertools.islice(heapq.merge(*chunks, key=_start_and_number), CHUNK))
+            chunks = [
+                self._read_from(database, condition, lambda d: (low_ms, d.id_of(after), high_ms), CHUNK)
+                for database in self._disk.databases
+            ]
+        return list(itertools.islice(heapq.merge(*chunks, key=_start_and_place), CHUNK))
 
-    def _read_from(self, database: Database, where: str, values: tuple[int, ...], limit: int) -> list[StoredWindow]:
-        nothing: list[StoredWindow] = []
-        while True:
-            try:
-                return self._disk.read(database, lambda d: d.windows(where, values, limit), nothing)
-            except DamagedRowsError as damage:
-                log.error("%s: %s; they are dropped", self._config.path, damage)
-                try:
-                    database.delete(damage.numbers)
-                except FAILURES:
-                    return nothing
-                self._ledger.drop("damage", damage.numbers)
-
-
-def _start_and_number(stored: StoredWindow) -> tuple[int, int]:
-    return epoch_ms(stored.report.window_start), stored.seq
+    def _read_from(
+        self, database: Database, where: str, values: Callable[[Database], Sequence[int]], limit: int
+    ) -> list[StoredWindow]:
+        nothing: tuple[list[StoredWindow], int] = [], 0
+        found, damaged = self._disk.read(database, lambda d: d.windows(where, values(d), limit), nothing)
+        if damaged and self._disk.heal(sqlite3.DatabaseError(f"{damaged} windows are damaged")):
+            return self._read_from(self._disk.databases[0], where, values, limit)
+        return found
 
 
-def _said_paused(file: Database) -> bool:
-    return file.state("paused") == "1"
+def _start_and_place(stored: StoredWindow) -> tuple[int, int]:
+    return epoch_ms(stored.report.window_start), stored.place

@@ -1,22 +1,22 @@
-"""Which window goes next, where the store gets back to its file while some are under way."""
+"""Which window goes next, also where the store gets back to its file while some are under way."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from edge_agent.config import Config
 from edge_agent.health.counters import Health
-from edge_agent.mqtt.outbox import Outbox
+from edge_agent.mqtt.outbox import ALL_IN_FLIGHT, Outbox
 from edge_agent.mqtt.topics import topics_of
 from edge_agent.store import Store, open_store
 from tests.support.clocks import SteppedClock
 from tests.support.publishing import make_config
-from tests.support.stores import away, numbers
+from tests.support.stores import away, keys, opened
 from tests.support.windows import make_report
 
 
@@ -32,19 +32,24 @@ class Wire:
         return len(self.sent) - 1
 
 
-@pytest.mark.parametrize("ahead", [timedelta(hours=1), timedelta(hours=-1)], ids=["above", "below"])
-def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: Path, ahead: timedelta) -> None:
-    """Over one connection; "below": the new windows begin with lower numbers than those in the file."""
-    config = make_config(tmp_path / "data", 1883)
-    with away(tmp_path / "data"):
-        store = open_store(config.store, "s1")
-    in_file = [store.append(make_report(n)).seq for n in range(5)]
-    store.close()
-    clock, wire = SteppedClock(), Wire()
-    clock.off = ahead
+def an_outbox(config: Config, store: Store, session: str) -> tuple[Outbox, Wire]:
+    wire = Wire()
+    return Outbox(store, session, "hall", topics_of(config), wire.publish, Health(), rate_hz=50), wire
+
+
+def with_windows(config: Config, count: int) -> list[tuple[str, int]]:
+    """An earlier session that left these in the file."""
+    with opened(config.store) as store:
+        return keys(store.append(make_report(number % 5)) for number in range(count))
+
+
+def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: Path) -> None:
+    """Over one connection."""
+    config, clock = make_config(tmp_path / "data", 1883), SteppedClock()
+    in_file = with_windows(config, 5)
     with away(tmp_path / "data"):
         store = open_store(config.store, "s2", clock=clock)
-        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+        outbox, wire = an_outbox(config, store, "s2")
         live = [store.append(make_report(n)).seq for n in range(3)]
         outbox.send(time.monotonic())
     outbox.acknowledge([(0, "")])
@@ -56,59 +61,53 @@ def test_a_late_file_is_sent_and_what_is_under_way_is_not_sent_twice(tmp_path: P
         outbox.send(time.monotonic() + 1)
         outbox.acknowledge([(3, "")])  # the newest: history goes on below the oldest live one that is under way
     assert [each for each in wire.sent if each[0] == "emotions"] == [("emotions", "s2", seq) for seq in live]
-    assert [each for each in wire.sent if each[0] == "history"] == [("history", "s1", seq) for seq in in_file]
+    assert [each for each in wire.sent if each[0] == "history"] == [("history", *key) for key in in_file]
     outbox.acknowledge([(mid, "") for mid in range(len(wire.sent))])
-    assert numbers(store) == []
+    assert store.pending() == []
     assert store.stats().pending == 0
     store.close()
 
 
-def with_a_late_file(config: Config) -> tuple[Store, Outbox, Wire]:
-    """A second session, whose clock is an hour behind, and whose file is there by now and may be looked for."""
-    clock, wire = SteppedClock(), Wire()
-    clock.off = timedelta(hours=-1)
-    with away(config.store.path.parent):
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_late_file_holds_up_no_live_window_and_none_of_it_goes_live(tmp_path: Path, count: int) -> None:
+    config, clock = make_config(tmp_path / "data", 1883), SteppedClock()
+    old = with_windows(config, count)
+    with away(tmp_path / "data"):
         store = open_store(config.store, "s2", clock=clock)
-        outbox = Outbox(store, "s2", "hall", topics_of(config), wire.publish, Health(), rate_hz=50)
+        outbox, wire = an_outbox(config, store, "s2")
     clock.forward_s = 20
-    return store, outbox, wire
-
-
-def test_a_window_of_an_earlier_session_never_goes_live_however_fresh(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The file, with higher numbers than ours, comes back just after the outbox looked whether it had."""
-    config = make_config(tmp_path / "data", 1883)
-    with away(tmp_path / "data"):
-        store = open_store(config.store, "s1")
-    old = [store.append(make_report(n)).seq for n in range(3)]
-    store.close()
-    store, outbox, wire = with_a_late_file(config)
-    follow = outbox._follow_numbering
-
-    def follow_and_append() -> None:
-        follow()
-        monkeypatch.undo()
-        store.append(make_report(4))
-
-    monkeypatch.setattr(outbox, "_follow_numbering", follow_and_append)
-    for _ in range(2):
-        outbox.send(time.monotonic() + 1)
+    store.append(make_report(1))
     assert not store.in_memory
-    assert sorted(wire.sent) == [("emotions", "s2", store.last_seq), *(("history", "s1", seq) for seq in old)]
+    outbox.send(time.monotonic() + 1)
+    assert wire.sent == [("emotions", "s2", 1), *(("history", *key) for key in old[:19])][: len(wire.sent)]
+    assert len(wire.sent) > 3
     store.close()
 
 
-def test_a_late_file_does_not_hold_up_the_first_live_window(tmp_path: Path) -> None:
-    """None had closed before the file, with hundreds under higher numbers, was there."""
+def test_after_a_kill_no_window_that_arrived_live_is_told_behind_what_history_told(tmp_path: Path) -> None:
     config = make_config(tmp_path / "data", 1883)
-    with away(tmp_path / "data"):
-        store = open_store(config.store, "s1")
-    for number in range(300):
-        store.append(make_report(number % 5))
-    store.close()
-    store, outbox, wire = with_a_late_file(config)
-    seq = store.append(make_report(1)).seq
-    outbox.send(time.monotonic())
-    assert wire.sent[0] == ("emotions", "s2", seq)
-    store.close()
+    with opened(config.store) as store:
+        outbox, wire = an_outbox(config, store, "s1")
+        for number in range(2):
+            store.append(make_report(number))
+        outbox.send(time.monotonic())
+        outbox.acknowledge([(0, ""), (1, "")])
+        store.append(make_report(3, age_s=60))  # no longer live
+        outbox.send(time.monotonic())
+        assert wire.sent == [("emotions", "s1", 1), ("emotions", "s1", 2), ("history", "s1", 3)]
+        shutil.copytree(tmp_path / "data", tmp_path / "killed" / "data")
+    config = make_config(tmp_path / "killed" / "data", 1883)
+    with opened(config.store, "s2") as store:
+        assert keys(store.pending()) == [("s1", 3)]
+
+
+def test_a_broker_that_never_acknowledges_gets_no_more_than_it_may_owe(tmp_path: Path) -> None:
+    config = make_config(tmp_path / "data", 1883)
+    with_windows(config, 1000)
+    with opened(config.store, "s2") as store:
+        outbox, wire = an_outbox(config, store, "s2")
+        for number in range(200):
+            store.append(make_report(number % 5))
+            outbox.send(time.monotonic())
+        assert len(wire.sent) == ALL_IN_FLIGHT
+        assert outbox.stalled(time.monotonic() + 20.5)

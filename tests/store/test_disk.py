@@ -17,32 +17,14 @@ import pytest
 
 from edge_agent.config import StoreConfig
 from edge_agent.errors import StoreError
-from edge_agent.store import database, open_store
+from edge_agent.store import open_store
 from edge_agent.store import store as store_module
 from tests.support.clocks import SteppedClock
 from tests.support.programs import require
-from tests.support.stores import away, config_for, deliver, fill, numbers, opened
+from tests.support.stores import away, config_for, deliver, fill, keys, numbers, opened
 from tests.support.windows import make_report
 
 # -- a disk's moods --------------------------------------------------------------------------------------------------
-
-
-def test_runs_whose_windows_are_gone_are_forgotten_once_they_are_many(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(database, "MANY_RUNS", 50)
-    config = config_for(tmp_path, max_rows=100)
-    for number in range(150):
-        with opened(config, f"session-{number}") as store:
-            store.append(make_report(number))
-            store.append(make_report(number, people=0))
-    with opened(config, "last") as store:
-        kept = list(store.history())
-        assert kept[-1].session == "session-149"
-        assert len(kept) == store.stats().rows >= 36
-    with closing(sqlite3.connect(config.path)) as file:
-        runs = [session for (session,) in file.execute("SELECT session FROM runs")]
-    assert set(runs) == {stored.session for stored in kept}
 
 
 def test_two_agents_do_not_share_a_file(tmp_path: Path) -> None:
@@ -117,13 +99,13 @@ def test_windows_waiting_in_a_file_that_was_unreadable_at_the_start_are_sent_lat
     folder.write_text("")
     clock = SteppedClock()
     with opened(config, "s2", clock) as store:
-        mine = store.append(make_report(4)).seq
-        assert numbers(store) == [mine]
+        store.append(make_report(4))
+        assert keys(store.pending()) == [("s2", 1)]
         folder.unlink()
         (tmp_path / "away").rename(folder)
         clock.forward_s = 20
-        next_one = store.append(make_report(5)).seq
-        assert numbers(store) == [2, 3, mine, next_one]
+        store.append(make_report(5))
+        assert keys(store.pending()) == [("s1", 2), ("s1", 3), ("s2", 1), ("s2", 2)]
 
 
 def test_windows_waiting_in_a_late_file_are_sent_although_none_closed_meanwhile(tmp_path: Path) -> None:
@@ -205,53 +187,35 @@ def test_windows_waiting_in_a_late_file_get_their_true_time_once_it_is_there(tmp
     late.close()
 
 
-def booted(boot: str, late_s: float = 0.0) -> SteppedClock:
-    """Without a built-in clock a machine boots at the same time of day again and again, or a little later."""
-    clock = SteppedClock(boot=boot)
-    clock.off = datetime(2024, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=late_s) - datetime.now(timezone.utc)
-    return clock
-
-
-@pytest.mark.parametrize("late_s", [-0.5, 0.0, 0.05, 0.5], ids=lambda late_s: f"{late_s:+g} s")
-def test_numbers_that_two_boots_without_a_clock_gave_out_cost_no_window(tmp_path: Path, late_s: float) -> None:
-    config = config_for(tmp_path / "data")
-    with away(tmp_path / "data"):
-        store = open_store(config, "s1", clock=booted("boot-1"))
-    first = [store.append(make_report(n % 5)) for n in range(400)]
-    store.close()
-    clock = booted("boot-2", late_s)
+def test_windows_of_a_session_that_began_without_its_disk_keep_their_numbers(tmp_path: Path) -> None:
+    """A key is one window's for ever, whatever the disk holds once it is there."""
+    config, clock = config_for(tmp_path / "data"), SteppedClock()
+    with opened(config) as store:
+        first = keys(store.append(make_report(n % 5)) for n in range(400))
     with away(tmp_path / "data"):
         store = open_store(config, "s2", clock=clock)
-        before = [store.append(make_report(n)) for n in range(4)]
-        store.mark_delivered(before[:1])
+        mine = [store.append(make_report(n)) for n in range(4)]
+        store.mark_delivered(mine[:1])
     clock.forward_s = 20
     store.flush()
-    latest = store.latest()
-    assert latest is not None
-    assert latest.seq == store.number_now("s2", before[-1].seq) == store.last_seq
-    after = [store.append(make_report(n)) for n in range(5)]
+    assert store.latest() == mine[-1]
+    mine += [store.append(make_report(n)) for n in range(5)]
     assert (store.in_memory, store.reason) == (False, "")
-    assert not {stored.seq for stored in before} & {stored.seq for stored in after}, "a key is one window's for ever"
-    store.mark_delivered([before[1], first[0], after[0]])
-    now = [store.number_now(stored.session, stored.seq) for stored in before]
-    expected = [stored.seq for stored in first[1:]] + now[2:] + [stored.seq for stored in after[1:]]
-    assert numbers(store) == expected
-    assert expected == sorted(expected), "what was measured later has higher numbers"
-    assert store.latest() == after[-1]
+    assert [stored.seq for stored in mine] == list(range(1, 10))
+    store.mark_delivered([*store.pending(limit=1), mine[1], mine[4]])
+    expected = first[1:] + keys(mine[2:4] + mine[5:])
+    assert keys(store.pending(limit=1000)) == expected
     assert len(list(store.history())) == 409
     store.close()
-    with opened(config, "s3", booted("boot-3", late_s)) as store:
-        assert numbers(store) == expected
-        assert store.append(make_report(1)).seq == after[-1].seq + 1
+    with opened(config, "s3") as store:
+        assert keys(store.pending(limit=1000)) == expected
+        assert store.append(make_report(1)).seq == 1
 
 
-def test_a_window_that_was_renumbered_for_a_disk_still_full_is_there_once(small_disk: Path) -> None:
-    folder = small_disk / "data"
-    with away(folder):
-        store = open_store(config_for(folder), "s1", clock=booted("boot-1"))
-    first = [store.append(make_report(n % 5)).seq for n in range(100)]
-    store.close()
-    clock = booted("boot-2")
+def test_windows_of_a_late_file_on_a_disk_still_full_are_there_once(small_disk: Path) -> None:
+    folder, clock = small_disk / "data", SteppedClock()
+    with opened(config_for(folder)) as store:
+        first = keys(store.append(make_report(n % 5)) for n in range(100))
     with away(folder):
         store = open_store(config_for(folder), "s2", clock=clock)
         mine = [store.append(make_report(n % 5)) for n in range(100)]
@@ -263,8 +227,30 @@ def test_a_window_that_was_renumbered_for_a_disk_still_full_is_there_once(small_
     clock.forward_s = 60
     store.flush()
     assert not store.in_memory
-    assert numbers(store) == [*first, *(store.number_now(stored.session, stored.seq) for stored in mine)]
+    assert keys(store.pending(limit=1000)) == [*first, *keys(mine)]
     store.close()
+
+
+def test_a_card_that_is_swapped_for_another_of_ours_gives_up_its_windows_and_gets_ours(tmp_path: Path) -> None:
+    """What is under way of the first card must not count as delivered on the second."""
+    folder, clock = tmp_path / "data", SteppedClock()
+    for name in ("one", "two"):
+        with opened(config_for(tmp_path / name), name) as store:
+            for number in range(3 if name == "one" else 5):
+                store.append(make_report(number))
+    (tmp_path / "one").rename(folder)
+    with opened(config_for(folder), "s3", clock) as store:
+        under_way = store.pending(limit=1)
+        folder.rename(tmp_path / "one")
+        store._disk._let_go()  # as if nothing of the first could be read any more
+        folder.write_text("")
+        mine = store.append(make_report(1))
+        folder.unlink()
+        (tmp_path / "two").rename(folder)
+        clock.forward_s = 20
+        store.flush()
+        store.mark_delivered(under_way)
+        assert keys(store.pending()) == [*(("two", seq) for seq in range(1, 6)), ("s3", mine.seq)]
 
 
 def test_memory_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,13 +113,14 @@ def test_a_file_that_is_no_store_is_a_clear_error(config: Config, content: bytes
     assert config.store.path.read_bytes() == content
 
 
-def test_a_damaged_window_is_a_clear_error(config: Config):
+@pytest.mark.parametrize("value", ["'[1, 2'", "CAST(x'5BFF5D' AS TEXT)"], ids=["cut", "no UTF-8"])
+def test_a_damaged_window_is_left_out_alone_and_told(config: Config, caplog: pytest.LogCaptureFixture, value: str):
     fill(config)
     with sqlite3.connect(config.store.path) as sql:
-        sql.execute("UPDATE windows SET shares = '[1, 2' WHERE seq = 1")
+        sql.execute(f"UPDATE windows SET shares = {value} WHERE seq = 1")
     sql.close()
-    with pytest.raises(StoreError, match="starting the agent once repairs"):
-        as_csv(config)
+    assert [row["seq"] for row in as_csv(config)] == ["2", "3", "4", "5", "6"]
+    assert "1 windows are damaged" in caplog.text
 
 
 def test_labels_that_a_window_does_not_have_are_empty(config: Config):

@@ -14,10 +14,10 @@ import pytest
 
 from edge_agent.host.clock import epoch_ms
 from edge_agent.store.database import Database
-from edge_agent.store.rows import Run, to_row
+from edge_agent.types import StoredWindow
 from tests.support.clocks import SteppedClock
-from tests.support.stores import buckets, config_for, deliver, numbers, opened
-from tests.support.windows import LABELS, make_report
+from tests.support.stores import buckets, config_for, deliver, keys, numbers, opened
+from tests.support.windows import make_report
 
 
 @pytest.mark.parametrize("people", [5, 0, None], ids=["people", "nobody", "suppressed"])
@@ -40,11 +40,12 @@ def test_a_suppressed_window_keeps_no_figure_in_the_file(tmp_path: Path) -> None
     assert rows == [(None, None, None, None)]
 
 
-def test_numbers_ascend_by_one_and_over_restarts(tmp_path: Path) -> None:
-    with opened(config_for(tmp_path)) as store:
-        first = [store.append(make_report(n)).seq for n in range(3)]
-    with opened(config_for(tmp_path), "s2") as store:
-        assert [*first, store.append(make_report(9)).seq] == [1, 2, 3, 4]
+def test_windows_are_numbered_from_1_in_each_session_and_kept_in_their_order(tmp_path: Path) -> None:
+    for session in ("s2", "s1"):
+        with opened(config_for(tmp_path), session) as store:
+            assert [store.append(make_report(n)).seq for n in range(3)] == [1, 2, 3]
+            waiting = keys(store.pending())
+    assert waiting == [(session, seq) for session in ("s2", "s1") for seq in (1, 2, 3)]
 
 
 def test_numbers_are_not_given_out_again_when_all_windows_were_dropped(tmp_path: Path) -> None:
@@ -74,27 +75,35 @@ def test_only_delivered_windows_are_settled_and_stay_so(tmp_path: Path) -> None:
         deliver(store, [1, 2, 5, 9])
         assert numbers(store) == [3, 4, 6, 7, 8, 10]
         assert numbers(store)[:3] == [s.seq for s in store.pending(limit=3)]
-        assert [s.seq for s in store.pending(after=4, before=8)] == [6, 7]
-    with opened(config_for(tmp_path)) as store:
+        fourth, eighth = store.pending()[1].place, store.pending()[4].place
+        assert [s.seq for s in store.pending(after=fourth, before=eighth)] == [6, 7]
+    with opened(config_for(tmp_path), "s2") as store:
         assert numbers(store) == [3, 4, 6, 7, 8, 10]
         assert store.stats().pending == 6
 
 
-def test_marks_are_written_with_a_window_once_a_minute(tmp_path: Path) -> None:
+def test_marks_are_written_with_the_next_window_after_a_hundred_or_after_a_minute(tmp_path: Path) -> None:
     clock = SteppedClock()
     with opened(config_for(tmp_path), clock=clock) as store:
-        store.append(make_report(1))
+        for number in range(200):
+            store.append(make_report(number % 5))
         deliver(store, [1])
+        store.flush()
+        assert settled_on_disk(tmp_path) == [], "a delivery costs no write of its own"
         store.append(make_report(2))
-        assert settled_on_disk(tmp_path) == []
-        clock.forward_s = 61
-        store.append(make_report(3))
         assert settled_on_disk(tmp_path) == [(1, 1)]
+        deliver(store, range(2, 102))
+        store.flush()
+        assert settled_on_disk(tmp_path) == [(1, 101)]
+        deliver(store, [102])
+        clock.forward_s = 61
+        store.flush()
+        assert settled_on_disk(tmp_path) == [(1, 102)]
 
 
 def settled_on_disk(directory: Path) -> list[tuple[int, int]]:
-    with closing(sqlite3.connect(directory / "windows.sqlite")) as file:
-        return file.execute("SELECT first, last FROM settled").fetchall()
+    with closing(Database(directory / "windows.sqlite", read_only=True)) as file:
+        return list(file.state.settled)
 
 
 def test_a_pause_survives_a_restart(tmp_path: Path) -> None:
@@ -215,7 +224,7 @@ def test_a_synchronised_clock_that_is_wrong_for_one_window_drops_no_window(
         assert (store.stats().oldest_pending_s or 0) >= 0
         clock.forward_s = 31 * 86400
         store.append(make_report(14, age_s=-clock.forward_s))
-        assert numbers(store) == [14], "each becomes old, whatever time it was given"
+        assert keys(store.pending()) == [("s2", 2)], "each becomes old, whatever time it was given"
 
 
 def test_a_doubtful_window_goes_with_the_first_old_one_after_it(tmp_path: Path) -> None:
@@ -226,18 +235,18 @@ def test_a_doubtful_window_goes_with_the_first_old_one_after_it(tmp_path: Path) 
     clock.boot, clock.synced = "boot-2", True
     with opened(config, "s2", clock) as store:
         store.append(make_report(2))
-        assert numbers(store) == [1, 2], "its time may be wrong, so its age is not known"
+        assert numbers(store) == [1, 1], "its time may be wrong, so its age is not known"
         clock.forward_s = 2 * 86400
         store.append(make_report(3, age_s=-clock.forward_s))
-        assert numbers(store) == [3]
+        assert numbers(store) == [2]
 
 
 def test_windows_whose_age_is_never_known_are_walked_once_and_not_with_every_window(tmp_path: Path) -> None:
     report, clock = make_report(1), SteppedClock(synced=True, boot="boot-2")
     with closing(Database(tmp_path / "w.sqlite")) as file, file.transaction():
-        run = file.run_id(Run("s1", "boot-1", "m1", ()))
-        for seq in range(1, 20_001):
-            file.insert(to_row(seq, run, (), replace(report, shares=None, rolling=None), clock_synced=False))
+        plain = StoredWindow("s1", 1, replace(report, shares=None, rolling=None), False, "m1", "boot-1")
+        for number in range(1, 20_001):
+            file.insert(number, plain)
     with closing(Database(tmp_path / "w.sqlite")) as file:
 
         def look() -> tuple[float, list[int]]:
@@ -247,7 +256,7 @@ def test_windows_whose_age_is_never_known_are_walked_once_and_not_with_every_win
 
         first_s, found = look()
         assert found == []
-        file.insert(to_row(20_001, file.run_id(Run("s2", "boot-2", "m1", LABELS)), LABELS, report, clock_synced=True))
+        file.insert(20_001, StoredWindow("s2", 1, report, True, "m1", "boot-2"))
         assert min(look()[0] for _ in range(10)) < first_s / 5
         clock.forward_s = 2 * 86400
         assert look()[1] == list(range(1, 11)), "they go with the first old one after them"

@@ -12,6 +12,7 @@ from pathlib import Path
 from edge_agent.config import StoreConfig
 from edge_agent.store import Store, open_store
 from edge_agent.store.trend import Bucket, merge, width_ms
+from edge_agent.types import StoredWindow
 from tests.support.clocks import SteppedClock
 
 
@@ -45,6 +46,10 @@ def deliver(store: Store, numbers: Iterable[int]) -> None:
     """The PUBACKs of these came."""
     wanted = set(numbers)
     store.mark_delivered([stored for stored in store.pending(limit=100_000) if stored.seq in wanted])
+
+
+def keys(windows: Iterable[StoredWindow]) -> list[tuple[str, int]]:
+    return [(stored.session, stored.seq) for stored in windows]
 
 
 def numbers(store: Store) -> list[int]:

@@ -16,7 +16,9 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 def make_shares(seed: int, people: int = 5) -> Shares:
     rng = np.random.default_rng(seed)
     best, raw = (dict(zip(LABELS, percentages(rng.dirichlet(np.ones(7))), strict=True)) for _ in range(2))
-    intervals = {label: (max(0.0, value - 5.0), min(100.0, value + 5.0)) for label, value in best.items()}
+    intervals = {
+        label: (max(0.0, round(value - 5, 1)), min(100.0, round(value + 5, 1))) for label, value in best.items()
+    }
     return Shares(best, raw, intervals, "em", people)
 
 

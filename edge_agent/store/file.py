@@ -1,0 +1,168 @@
+"""The store's file and its log as this process has them open: locked, known again, and readable page by page."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from edge_agent.errors import StoreError
+from edge_agent.store.pages import PAGE, records
+from edge_agent.store.rows import intact_row
+
+_WAL_HEADER, _FRAME_HEADER = 32, 24
+_CONSTANTS = [PAGE.to_bytes(2, "big") + bytes([mode, mode, 0, 64, 32, 32]) for mode in (1, 2)]
+
+
+class Held:
+    """Keeps the file from other agents until :meth:`close`, which must come after SQLite's.
+
+    (The file is opened here a second time. To close it would drop SQLite's own locks: POSIX ties them to the process.)
+
+    Raises:
+        OSError: it cannot be opened.
+        StoreError: another agent has it.
+    """
+
+    def __init__(self, path: Path, *, create: bool = True) -> None:
+        self.path = path
+        self._log: int | None = None
+        self._told = b""
+        self._frames: dict[int, int] = {}
+        self._file = os.open(path, (os.O_CREAT if create else 0) | os.O_RDONLY | os.O_CLOEXEC, 0o644)
+        try:
+            _lock(self._file, path)
+            if not _is_same(self._file, path):
+                raise StoreError(f"{path}: another agent is just replacing it")
+            self.note()
+        except BaseException:
+            self.close()
+            raise
+
+    def note(self) -> None:
+        """Remember how file and log are now: SQLite has just written, and nobody else may."""
+        if self._log is None and self._wal.is_file():
+            self._log = os.open(self._wal, os.O_RDONLY | os.O_CLOEXEC)
+        self._told = self._look()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the file and the log under their names are still those that are open, and as long as they were."""
+        same = _is_same(self._file, self.path) and (self._log is None or _is_same(self._log, self._wal))
+        return same and self._told == self._look()
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether there is another file under the name."""
+        return self.path.exists() and not _is_same(self._file, self.path)
+
+    @property
+    def is_odd(self) -> bool:
+        """Whether there is what SQLite would drop, or could not use: a log without a file, a folder beside it."""
+        if any(path.is_dir() for path in (self._wal, self._shm)):
+            return True
+        return self._log is not None and os.fstat(self._file).st_size == 0 < os.fstat(self._log).st_size
+
+    @property
+    def has_odd_head(self) -> bool:
+        """Whether its constants are wrong, some of which make SQLite take the file as read-only."""
+        head = os.pread(self._file, 100, 0)
+        return head != b"" and (head[:16] != b"SQLite format 3\0" or head[16:24] not in _CONSTANTS)
+
+    def _look(self) -> bytes:
+        """Sizes, and the head of the log, which names the stretch of it that counts."""
+        size = os.fstat(self._file).st_size
+        if self._log is None:
+            return b"%d" % size
+        return b"%d %d " % (size, os.fstat(self._log).st_size) + os.pread(self._log, _WAL_HEADER, 0)
+
+    @property
+    def _wal(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
+
+    @property
+    def _shm(self) -> Path:
+        return self.path.with_name(self.path.name + "-shm")
+
+    @property
+    def size(self) -> int:
+        """Bytes of file and log."""
+        return sum(os.fstat(each).st_size for each in (self._file, self._log) if each is not None)
+
+    def pages(self) -> Iterator[bytes]:
+        """Every page of the file, then every one that the log repeats; what the disk does not give is passed over.
+
+        Raises:
+            OSError: it gives nothing.
+        """
+        trouble, count = None, 0
+        for handle, at in self._places():
+            try:
+                page = os.pread(handle, PAGE, at)
+            except OSError as error:
+                trouble = error
+                continue
+            count += 1
+            yield page.ljust(PAGE, b"\0")
+        if trouble is not None and not count:
+            raise trouble
+
+    def page(self, number: int) -> bytes:
+        """One page as it was written last; empty beyond the end."""
+        if not self._frames:
+            self._frames = {number: at for number, _, _, at in self._logged()}
+        if number in self._frames:
+            return os.pread(self._log or 0, PAGE, self._frames[number])
+        return os.pread(self._file, PAGE, (number - 1) * PAGE)
+
+    def newest_logged(self) -> int:
+        """The highest id of a window that the log says is committed; 0 without any.
+
+        SQLite reads a log up to the first frame that is wrong, and forgets what lies behind it without a word.
+        """
+        newest, begun = 0, dict[bytes, int]()
+        for _, salt, is_commit, at in self._logged():
+            rows = (intact_row(*record) for record in records(os.pread(self._log or 0, PAGE, at), self.page))
+            begun[salt] = max(begun.get(salt, 0), *(row[0] for row in rows if row), 0)
+            if is_commit:
+                newest = max(newest, begun.pop(salt))
+        return newest
+
+    def _logged(self) -> Iterator[tuple[int, bytes, bool, int]]:
+        """(number of the page, salt, whether a transaction ends here, where the page begins) of each frame."""
+        if self._log is None:
+            return
+        size = os.fstat(self._log).st_size
+        for at in range(_WAL_HEADER, size - _FRAME_HEADER, _FRAME_HEADER + PAGE):
+            head = os.pread(self._log, _FRAME_HEADER, at)
+            yield int.from_bytes(head[:4], "big"), head[8:16], head[4:8] != bytes(4), at + _FRAME_HEADER
+
+    def _places(self) -> Iterator[tuple[int, int]]:
+        for at in range(0, os.fstat(self._file).st_size, PAGE):
+            yield self._file, at
+        for _, _, _, at in self._logged():
+            yield self._log or 0, at
+
+    def close(self) -> None:
+        """Let others have it."""
+        for handle in (self._file, self._log):
+            if handle is not None:
+                os.close(handle)
+
+
+def _lock(handle: int, path: Path) -> None:
+    """One agent per file. The lock is on the file itself, and goes with the process: nothing beside it can be lost."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise StoreError(
+            f"{path}: in use by another running agent; stop it, or give this one its own store.path"
+        ) from None
+
+
+def _is_same(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
