@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import agreement, near_twins, prevalence, quality, sd_card, tracking
+from benchmarks import agreement, near_twins, prevalence, quality, robustness, sd_card, tracking
 from benchmarks.written import read_between, write_between
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +27,8 @@ def blocks() -> Iterator[tuple[Path, str, str]]:
     ):
         figures = module.RESULT if hasattr(module, "RESULT") else module.FIGURES
         yield ROOT / module.PAGE, name, write(json.loads((ROOT / figures).read_text(encoding="utf-8")))
+    now, before = (json.loads(path.read_text(encoding="utf-8")) for path in (robustness.NOW, robustness.BEFORE))
+    yield ROOT / robustness.PAGE, "robustness", robustness.table(now, before)
     for labels, figures in prevalence.FIGURES.items():
         result = json.loads((ROOT / figures).read_text(encoding="utf-8"))
         yield (

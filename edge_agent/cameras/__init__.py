@@ -1,7 +1,7 @@
 """Where pictures come from: one file for each kind of camera, chosen by ``camera.backend``.
 
 All of them run in a child process that writes pictures to a pipe (:mod:`edge_agent.cameras.reader`): a driver that
-never returns from a read can be killed, what it leaked goes with it, and a decoder that crashes ends nothing else.
+never returns from a read can be killed, its leaked memory is freed, and a decoder that crashes ends nothing else.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What a camera gives at a time."""
+    """One picture from a camera, with its time."""
 
     image: Image
     at_s: float | None = None
     """Seconds since a film's beginning, by its own time stamps; None of a live camera, whose time is now."""
     lasts_s: float = 0.0
-    """How long a film shows it, seconds."""
+    """Seconds for which a film shows it."""
     note: str = ""
-    """What somebody should be told, once."""
+    """A note for the log, given once."""
 
 
 class Camera(Protocol):
-    """The one thing that every source of pictures can do."""
+    """The interface of every source of pictures."""
 
     def read(self) -> Picture | None:
         """Block until the next picture; None at the end of a film that does not loop.
@@ -47,7 +47,7 @@ class Camera(Protocol):
 
 
 def open_camera(config: CameraConfig, looks_per_s: float = 0.0) -> Camera:
-    """Open the camera that the configuration names; it gives ``looks_per_s`` pictures a second at most, 0 all.
+    """Open the camera that the configuration names; it gives at most ``looks_per_s`` pictures a second; 0 means all.
 
     Raises:
         CameraError: it cannot be opened.

@@ -1,4 +1,4 @@
-"""The capture thread: it keeps the newest frame and opens the camera again when that is lost."""
+"""The capture thread: it keeps the newest frame, and opens a lost camera again."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ CameraReport = Callable[[CameraState, str], None]
 
 
 class LatestFrame:
-    """One slot for the newest frame, filled by a thread of its own.
+    """One slot for the newest frame, filled by a thread.
 
-    A slow pipeline never lags behind a live camera: frames that nobody fetched in time are replaced and counted. A film
-    waits for the pipeline instead. Its frames carry its own time, laid on the monotonic clock from where it was opened:
-    all times between them are the same at any speed and in every run.
+    A slow pipeline never falls behind a live camera: frames that were not fetched in time are replaced and counted. A
+    film waits for the pipeline instead. Its frames have the film's time, counted on the monotonic clock from its
+    opening. So the times between frames are the same at any speed and in every run.
 
     Args:
         config: the camera.
         report: called from the capture thread when the camera's state changes.
-        observe: told "read" and how many seconds each frame took to come.
-        looks_per_s: more frames a second are not asked for; 0 asks for all.
+        observe: called with "read" and the seconds that each frame took to arrive.
+        looks_per_s: most frames a second that are asked for; 0 asks for all.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class LatestFrame:
         self._report = report
         self._observe = observe
         self.is_film = config.backend == "replay"
-        """Whether frames carry a time of their own, which windows follow, and none is dropped."""
+        """Whether frames have the film's time, which windows follow, and no frame is dropped."""
         self.film_s = 0.0
         """Where in the film the pipeline is: the end of the last frame that was fetched, on the monotonic clock."""
         self._film_read_s = 0.0
@@ -69,7 +69,7 @@ class LatestFrame:
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more: a film is over and its last frame fetched, or the thread failed."""
+        """Whether no more frames will come: a film is over and its last frame fetched, or the thread failed."""
         return self._over and self._slot is None
 
     def start(self) -> None:
@@ -94,7 +94,7 @@ class LatestFrame:
             self._changed.notify_all()
 
     def stop(self, timeout_s: float = 1.0) -> None:
-        """End the thread and give the camera back; one that hangs is not waited for any longer."""
+        """End the thread and give the camera back; a camera that hangs is not waited for."""
         with self._changed:
             self._stop.set()
             self._changed.notify_all()
@@ -103,11 +103,11 @@ class LatestFrame:
             self._camera.close()  # ends a read that is waiting for a frame
 
     def _run(self) -> None:
-        """The thread: whatever ends it is kept in ``failure`` for the pipeline to raise."""
+        """The thread: what ends it is kept in ``failure``, which the loop raises."""
         try:
             self._keep_reading()
         except Exception as error:  # noqa: BLE001 (a thread's boundary: the main thread raises it again)
-            if not self._stop.is_set():  # a film that was closed in the middle has not failed
+            if not self._stop.is_set():  # a film that we closed in the middle has not failed
                 self.failure = error
         with self._changed:
             self._over = True
@@ -117,7 +117,7 @@ class LatestFrame:
         wait_s = FIRST_WAIT_S
         while not self._stop.is_set():
             self._wait_while_paused()
-            if self._stop.is_set():  # not even for a moment: the camera's light would come on
+            if self._stop.is_set():  # not even for a moment: its light would come on
                 return
             started_s = time.monotonic()
             try:

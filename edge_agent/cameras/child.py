@@ -2,8 +2,8 @@
 
 ``read()`` of a camera driver can block for ever (OpenCV on RTSP: opencv issue 22677), opening Picamera2 again in the
 same process leaks memory (picamera2 issue 958), and a damaged film can end its decoder. All of that ends with the
-process, so the driver gets one of its own. It writes :data:`HEAD`, a note and BGR bytes for each picture, and a head of
-zeros at the end of a film; its error is its last line on stderr, and its exit code says which one.
+process, so the driver gets a separate one. For each picture it writes :data:`HEAD`, a note and BGR bytes. At the end of
+a film it writes a head of zeros. Its error is its last line on stderr, and its exit code says which error.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from edge_agent.host.redaction import redact
 HEAD = struct.Struct("<IIddI")
 """Height and width in pixels, ``at_s`` (NaN: live), ``lasts_s``, bytes of the note."""
 OPENING_S = 20.0
-"""Extra time for the first picture: an RTSP handshake or Picamera2's import on a small board."""
+"""Extra seconds for the first picture: an RTSP handshake, or Picamera2's import on a small board."""
 KILL_AFTER_S = 2.0
 
 
 def open_child(config: CameraConfig, looks_per_s: float = 0.0) -> ChildCamera:
     """Start ``edge_agent.cameras.reader`` for this camera and wait for its first picture.
 
-    A live one passes on ``looks_per_s`` pictures a second at most, 0 all; who reads a film thins it.
+    A live camera passes on at most ``looks_per_s`` pictures a second; 0 means all. A film is thinned by its reader.
 
     Raises:
         CameraError: the child could not open the camera.
         InputError: it could not read the film.
         MissingPackageError: the package it needs is not installed.
     """
-    # The configuration goes by a pipe, since a URL may hold a password and everyone can read a command line.
+    # The configuration goes through a pipe: a URL may have a password, and everyone can read a command line.
     command = python("edge_agent.cameras.reader")
     name = f"replay: {config.source}" if config.backend == "replay" else f"{config.backend} camera"
     told = json.dumps({"camera": config.model_dump(mode="json"), "looks_per_s": looks_per_s})
@@ -86,7 +86,7 @@ class ChildCamera:
             stderr=subprocess.PIPE,
             env=environment(),
             bufsize=0,
-            start_new_session=True,  # a group of its own, so that what it starts can be ended with it
+            start_new_session=True,  # a new process group, so that what it starts can be ended with it
         )
         assert self._child.stdin is not None
         assert self._child.stdout is not None
@@ -94,7 +94,7 @@ class ChildCamera:
         self._out, self._err = self._child.stdout.fileno(), self._child.stderr
         os.set_blocking(self._err.fileno(), False)
         self._complaint = b""
-        with contextlib.suppress(BrokenPipeError):  # the child is gone already; the read says why
+        with contextlib.suppress(BrokenPipeError):  # the child has already ended; the read says why
             self._child.stdin.write(stdin.encode())
         self._child.stdin.close()
 
@@ -117,20 +117,20 @@ class ChildCamera:
         return Picture(pixels, None if math.isnan(at_s) else at_s, lasts_s, note)
 
     def close(self) -> None:
-        """End the child and what it started, by force if they do not go."""
+        """End the child and what it started, by force if they do not end."""
         if self._child.returncode is None:
             self._signal(signal.SIGTERM)
             end_s = time.monotonic() + KILL_AFTER_S
             while not self._has_ended() and time.monotonic() < end_s:
                 time.sleep(0.01)
-            self._signal(signal.SIGKILL)  # before the child is waited for: until then the group's id is its own
+            self._signal(signal.SIGKILL)  # before waiting for the child: until then the group's id belongs to it
             self._child.wait()
         for stream in (self._child.stdout, self._child.stderr):
             if stream is not None:
                 stream.close()
 
     def _receive(self, size: int, deadline: float) -> bytearray:
-        """So many bytes; a head that ends early is the end of the child."""
+        """This many bytes; if a head ends early, the child has ended."""
         data = bytearray(size)
         view, filled = memoryview(data), 0
         while filled < size:
@@ -142,7 +142,7 @@ class ChildCamera:
         return data
 
     def _wait(self, deadline: float) -> None:
-        """Block until there is something to read, keeping the child's stderr from filling up."""
+        """Wait until there is something to read, and empty the child's stderr meanwhile."""
         while True:
             remaining = deadline - time.monotonic()
             if remaining <= 0:

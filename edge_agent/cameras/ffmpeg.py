@@ -1,7 +1,7 @@
-"""What films and network streams share: FFmpeg's libraries, through PyAV.
+"""Shared by films and network streams: FFmpeg's libraries, through PyAV.
 
-Not through OpenCV, which reads memory that is not the picture's where the pixel format or the size changes on the way
-(its issue 27116), and tells neither a frame's own time nor that it is damaged.
+Not through OpenCV. When the pixel format or the size changes on the way, it reads memory that is not the picture's (its
+issue 27116). It also reports neither a frame's own time nor that it is damaged.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def import_av() -> Any:
 
 
 def video_of(container: Any) -> Any:
-    """The first stream of moving pictures, or None; a music file's cover is none."""
+    """The first stream of moving pictures, or None; the cover of a music file does not count."""
     from av.stream import Disposition
 
     return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
@@ -39,7 +39,7 @@ def video_of(container: Any) -> Any:
 def to_image(frame: Any, video: Any) -> Image:
     """BGR of shape (height, width, 3) as players show it: square pixels, turned and mirrored as the file says.
 
-    The display matrix (ISO/IEC 14496-12, 6.2.2) leads a pixel from (x, y) to (a x + c y, b x + d y).
+    The display matrix (ISO/IEC 14496-12, 6.2.2) moves a pixel from (x, y) to (a x + c y, b x + d y).
     """
     width = round(frame.width * (video.sample_aspect_ratio or 1))
     image: Image = frame.reformat(width=width, format="bgr24").to_ndarray()

@@ -1,4 +1,4 @@
-"""Pictures and films, read in the reader's process: whatever a decoder does to that, the agent goes on."""
+"""Pictures and films, read in the reader's process: if a decoder crashes, the agent continues."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from edge_agent.config import CameraConfig
 from edge_agent.errors import InputError
 
 PICTURE_FPS = 15.0
-"""Pictures without times of their own that are read as fast as possible stand for so many a second."""
+"""Pictures a second that are assumed when pictures without times are read as fast as possible."""
 SLACK_S, SLACK_PART = 0.5, 0.05
-"""A film may end so much before the length that its file promises: lengths are rounded."""
+"""Seconds by which a film may end before the length in its file: lengths are rounded."""
 _NO_TIMESTAMPS = 0x80
 """AVFMT_NOTIMESTAMPS: a bare stream, whose length is a guess."""
 
 
 class _CutOffError(InputError):
-    """The film ended before its time."""
+    """The film ended too early."""
 
 
 def pictures(config: CameraConfig) -> Iterator[Picture]:
@@ -62,7 +62,7 @@ def _once(path: Path, config: CameraConfig) -> Iterator[Picture]:
         for number, each in enumerate(pictures_in(path)):
             yield Picture(read_picture(each), number * interval_s, interval_s)
     elif path.suffix.lower() in PICTURE_SUFFIXES:
-        image = read_picture(path)  # once, however often it is shown
+        image = read_picture(path)  # once, even if it is shown many times
         for number in itertools.count() if config.loop else range(1):
             yield Picture(image, number * interval_s, interval_s)
     else:
@@ -86,7 +86,7 @@ def _film(path: Path) -> Iterator[Picture]:
         progress, frames = _Progress(), 0
         for frame in _decoded(container, video, progress):
             time_s = zero_s + at_s + lasts_s if frame.pts is None else float(frame.pts * video.time_base)
-            if not frames or time_s - zero_s < at_s:  # the first one, or clocks set back, as where films were joined
+            if not frames or time_s - zero_s < at_s:  # the first one, or a clock that was set back, as in joined films
                 zero_s = time_s - (at_s + lasts_s)
             at_s = time_s - zero_s
             lasts_s = float(frame.duration * video.time_base) or usual_s
@@ -101,19 +101,19 @@ def _film(path: Path) -> Iterator[Picture]:
 
 
 class _Progress:
-    """How far a film was read, in seconds of its own clock."""
+    """How far a film was read, in seconds of the film's clock."""
 
     shown_s = 0.0
     """End of the last frame."""
     read_s = 0.0
-    """End of the last piece of anything, for instance of sound, which may go on for longer than the picture."""
+    """End of the last piece of any stream, for example of sound, which may be longer than the picture."""
 
 
 def _decoded(container: Any, video: Any, progress: _Progress) -> Iterator[Any]:
     """The frames in the order of their times; what is damaged is left out."""
     from av.error import FFmpegError
 
-    with suppress(FFmpegError):  # the file ends in the middle of something: its length tells
+    with suppress(FFmpegError):  # the file ends in the middle of something, as its length shows
         for packet in container.demux():
             if packet.pts is not None:
                 progress.read_s = max(progress.read_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
@@ -125,17 +125,17 @@ def _decoded(container: Any, video: Any, progress: _Progress) -> Iterator[Any]:
 
 
 def _is_whole(container: Any, video: Any, progress: _Progress) -> bool:
-    """Whether the picture, or anything else in the file, went on for as long as the file promises."""
+    """Whether the picture, or another stream in the file, lasted as long as the file says."""
     if container.format.flags & _NO_TIMESTAMPS:
         return True
     ends = []
     if video.duration is not None:
         start_s, length_s = float((video.start_time or 0) * video.time_base), float(video.duration * video.time_base)
-        if container.format.name == "avi" and video.average_rate:  # of a cut one FFmpeg shortens the duration
+        if container.format.name == "avi" and video.average_rate:  # for a cut film FFmpeg shortens the duration
             length_s = max(length_s, float(video.frames / video.average_rate))
         ends.append((progress.shown_s, start_s, length_s))
     if container.duration is not None and container.format.name != "avi":
-        # Matroska's length counts from zero, also where nothing begins there.
+        # Matroska's length counts from zero, even if nothing begins there.
         start_us = 0 if "matroska" in container.format.name else container.start_time or 0
         ends.append((progress.read_s, start_us / 1e6, container.duration / 1e6))
     return not ends or any(

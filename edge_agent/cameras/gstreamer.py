@@ -24,9 +24,9 @@ PROGRAM = "gst-launch-1.0"
 FAULTY_PIPELINE = "WARNING: erroneous pipeline: "
 ERROR = "ERROR: "
 OF_ELEMENT = "ERROR: from element "
-# Elements print: nvarguscamerasrc tells its sensor modes on standard output, and one line among the frames would shift
-# all that follow. So the frames get the pipe under another number, and what is printed goes nowhere: on standard
-# error it would hide GStreamer's own last line, which says why a pipeline ended.
+# Elements print: nvarguscamerasrc writes its sensor modes to standard output, and one line among the frames would shift
+# all frames after it. So the frames get the pipe under another number, and what is printed is dropped. On standard
+# error it would hide GStreamer's last line, which says why a pipeline ended.
 FRAMES_FD = 3
 KEPT_LINES = 200
 LAST_WORDS_S = 1.0
@@ -49,7 +49,7 @@ def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
         raise CameraError("gstreamer camera: camera.source must be a pipeline without its sink, e.g. 'videotestsrc'")
     # GStreamer pads each row of packed BGR to a multiple of four bytes (GstVideoInfo's default stride).
     width, height, stride = config.width_px, config.height_px, (config.width_px * 3 + 3) // 4 * 4
-    environ = {**environment(), "LC_ALL": "C"}  # the cause is found by its English words
+    environ = {**environment(), "LC_ALL": "C"}  # the cause is recognised by its English words
     pipe = subprocess.PIPE
     with subprocess.Popen(
         _command(config, per_s), stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environ
@@ -76,7 +76,7 @@ def _command(config: CameraConfig, per_s: float) -> list[str]:
         raise CameraError(f"gstreamer camera: camera.source is no pipeline: {error}") from error
     if per_s:
         pace = Fraction(per_s).limit_denominator(1000)
-        # A pace is a limit: frames are left out, never doubled, and before anything is done to them.
+        # A pace is a limit: frames are left out, never doubled. They are left out before any work is done on them.
         limit = f"video/x-raw(ANY),framerate=[0/1,{pace.numerator}/{pace.denominator}]"
         elements += ["!", "videorate", "drop-only=true", "!", limit]
     elements += ["!", "videoconvert", "!", "videoscale", "!", caps]
@@ -84,7 +84,7 @@ def _command(config: CameraConfig, per_s: float) -> list[str]:
 
 
 def first_error(lines: Sequence[str]) -> str:
-    """What gst-launch says first went wrong, with its detail; below it stands what only followed from that.
+    """The first error of gst-launch, with its detail; the errors after it only follow from it.
 
     ::
 

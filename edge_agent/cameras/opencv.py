@@ -23,7 +23,7 @@ _HAS_OWN = 0x80000000  # V4L2_CAP_DEVICE_CAPS
 
 
 def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
-    """Frames as they come, thinned to ``per_s`` a second (0: all): what is not due is not decoded.
+    """Frames as they arrive, thinned to ``per_s`` a second (0: all). Frames that are not due are not decoded.
 
     Raises:
         CameraError: it cannot be opened, or it stopped giving frames.
@@ -48,7 +48,7 @@ def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
 
 
 def _device(source: str | int, shown: str) -> str:
-    """The device node of an index or path; stable names under /dev/v4l are links, which V4L2 wants resolved."""
+    """The device node of an index or path; stable names under /dev/v4l are links, which V4L2 needs resolved."""
     path = Path(f"/dev/video{source}" if str(source).isdigit() else str(source))
     if not path.exists():
         raise CameraError(f"{shown}: {path} does not exist; list cameras with: ls /dev/v4l/by-id")
@@ -64,11 +64,11 @@ def _why_not(node: str) -> str:
 
 
 def _can_capture(node: str) -> bool:
-    """Whether the node says that it captures video; V4L2 lets everyone ask, also while another program streams."""
+    """Whether the node says that it captures video; V4L2 allows the question while another program streams."""
     try:
         descriptor = os.open(node, os.O_RDWR | os.O_NONBLOCK)
     except OSError as error:
-        # Some drivers let only one program in.
+        # Some drivers allow only one program.
         return error.errno == errno.EBUSY
     try:
         answer = fcntl.ioctl(descriptor, _QUERYCAP, bytes(_CAPABILITY.size))

@@ -1,4 +1,4 @@
-"""How a picture is turned, blacked out and cut before anyone looks at it."""
+"""Turns, masks and cuts a picture before it is read."""
 
 from __future__ import annotations
 

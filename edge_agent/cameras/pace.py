@@ -6,14 +6,14 @@ from edge_agent.config import CameraConfig
 
 
 def pace_of(config: CameraConfig, looks_per_s: float) -> float:
-    """Frames a second that a live camera passes on: the lesser of ``camera.fps`` and the looks; 0 is every frame."""
+    """Frames a second that a live camera passes on: the smaller of ``camera.fps`` and the looks; 0 is every frame."""
     return min(filter(None, (config.fps, looks_per_s)), default=0.0)
 
 
 class Pace:
     """Says of each frame whether it is due.
 
-    A frame may come up to half an interval early, so that a camera of just this rate loses none to its jitter; over
+    A frame may come up to half an interval early, so a camera of exactly this rate loses no frame to its jitter. Over
     time no more than ``fps`` frames a second pass.
 
     Args:
@@ -29,6 +29,7 @@ class Pace:
         early_s = self._due_s - at_s
         if early_s > self._interval_s / 2:
             return False
-        # From when it was due, so that jitter does not add up; after a gap from now on, so that no burst follows.
+        # Counted from when it was due, so that jitter does not add up. After a gap counted from now, so that no burst
+        # follows.
         self._due_s = self._interval_s + (self._due_s if abs(early_s) <= self._interval_s / 2 else at_s)
         return True

@@ -12,7 +12,7 @@ from edge_agent.errors import CameraError, MissingPackageError
 
 
 def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
-    """Frames as they come, thinned to ``per_s`` a second (0: all): what is not due is not copied.
+    """Frames as they arrive, thinned to ``per_s`` a second (0: all). Frames that are not due are not copied.
 
     Raises:
         CameraError: no such camera, or it is busy.
@@ -28,7 +28,7 @@ def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
     number = _number(config)
     try:
         camera = Picamera2(number)
-        # libcamera's "RGB888" is BGR in memory, which is what OpenCV wants.
+        # libcamera's "RGB888" is BGR in memory, as OpenCV needs it.
         camera.configure(camera.create_video_configuration(main={"size": _size(config), "format": "RGB888"}))
         if config.fps:
             camera.set_controls({"FrameRate": config.fps})

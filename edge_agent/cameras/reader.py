@@ -19,12 +19,12 @@ from edge_agent.errors import CountenanceError
 
 URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 SAMPLED = 4
-"""Every so many-th pixel of every so many-th row tells whether a picture is the one before."""
+"""Step between the pixels and rows that are compared with the previous picture."""
 
 
 def main() -> int:
     """Open the camera of the configuration on standard input and write its pictures until the pipe closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us in its order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it wants to
     told = json.loads(sys.stdin.read())
     config = CameraConfig.model_validate(told["camera"])
     out = _claim_stdout()
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def _claim_stdout() -> int:
-    """Keep the pipe for pictures alone: whatever a driver prints to standard output goes to standard error."""
+    """Keep the pipe for pictures alone: what a driver prints to standard output goes to standard error."""
     out = os.dup(1)
     os.dup2(2, 1)
     return out
@@ -72,10 +72,10 @@ def _frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
 
 
 def changing(images: Iterator[Image]) -> Iterator[Image]:
-    """Those that differ from the one before.
+    """The pictures that differ from the previous one.
 
-    A sensor has noise, so the very same bytes again are a frozen stream: they are no new picture, and too many of them
-    are a stall. The first proves nothing yet, and is left out.
+    A sensor has noise, so exactly the same bytes again mean a frozen stream. They are not a new picture, and too many
+    of them are a stall. The first picture proves nothing yet, and is left out.
     """
     before: bytes | None = None
     for image in images:

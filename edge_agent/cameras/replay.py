@@ -1,4 +1,4 @@
-"""Pictures and films instead of a camera: for demos, tests and benchmarks, and for whoever has a recording."""
+"""Pictures and films instead of a camera: for demos, tests, benchmarks and recordings."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 class ReplayCamera:
     """A picture, a folder of pictures or a film, read in a child and handed on at a pace.
 
-    ``camera.fps`` is only how fast it is read: so many pictures a second, 0 as fast as they are asked for, null at the
-    film's own pace. Each picture carries the film's time whatever the pace, and of each second of that
-    ``looks_per_s`` pictures are handed on, 0 all.
+    ``camera.fps`` is only how fast it is read, in pictures a second. 0 means as fast as possible, null the film's own
+    pace. Each picture has the film's time, at any pace. Of each second of that time, ``looks_per_s`` pictures are
+    passed on; 0 means all.
 
     Raises:
         InputError: the source is missing, holds no pictures, cannot be decoded, or is a film that ends too early.
@@ -57,7 +57,7 @@ class ReplayCamera:
             return self._camera.read()
 
     def _wait(self, at_s: float) -> None:
-        """Until this picture is due; who comes late does not hurry afterwards."""
+        """Wait until this picture is due; after a delay there is no catching up."""
         step_s = at_s - self._at_s if self._fps is None else 1.0 / self._fps if self._fps else 0.0
         now_s = time.monotonic()
         self._due_s, self._at_s = max(self._due_s + step_s, now_s - step_s), at_s
@@ -66,7 +66,7 @@ class ReplayCamera:
 
 @contextmanager
 def _as_input() -> Iterator[None]:
-    """What ended the child was the film."""
+    """The film ended the child."""
     try:
         yield
     except CameraError as error:

@@ -1,4 +1,4 @@
-"""Network cameras (RTSP, HTTP and what else FFmpeg reads). Runs in the reader's process."""
+"""Network cameras (RTSP, HTTP and all else that FFmpeg reads). Runs in the reader's process."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edge_agent.errors import CameraError
 from edge_agent.host.redaction import redact
 
 _OPTIONS = {"rtsp_transport": "tcp"}
-"""Over UDP a lost packet smears the picture, which reads as an expression."""
+"""Over UDP a lost packet smears the picture, and a smear can be read as an expression."""
 SNAPSHOTS_PER_S = 5.0
-"""An address that gives a single picture is asked for it so often at most."""
+"""Most requests a second to an address that gives a single picture."""
 
 
 class _Connection:
-    """One visit to an address."""
+    """One connection to an address."""
 
     def __init__(self, source: str, shown: str, pace: Pace) -> None:
         self._source, self._shown, self._pace = source, shown, pace
@@ -28,7 +28,8 @@ class _Connection:
         """Packets of the picture."""
 
     def images(self) -> Iterator[Image]:
-        """What is due, to the stream's end; of a format without predictions (MJPEG) nothing else is even decoded.
+        """The frames that are due, until the stream ends. In a format without predictions (MJPEG) other frames are not
+        even decoded.
 
         Raises:
             CameraError: it cannot be opened.
@@ -41,7 +42,7 @@ class _Connection:
                 f"{self._shown}: cannot open the stream ({error.strerror}); "
                 "check address, user and password with: ffplay URL"
             ) from error
-        with container, suppress(av.error.FFmpegError):  # however it ends: it stopped giving frames
+        with container, suppress(av.error.FFmpegError):  # in any case: it stopped giving frames
             if (video := video_of(container)) is None:
                 raise CameraError(f"{self._shown}: the stream holds no moving picture; check the address")
             all_or_none = video.codec_context.codec.intra_only
@@ -56,7 +57,7 @@ class _Connection:
 
 
 def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
-    """Frames as they come, thinned to ``per_s`` a second (0: all); a still picture is asked for again and again.
+    """Frames as they arrive, thinned to ``per_s`` a second (0: all); a still picture is requested again and again.
 
     Raises:
         CameraError: it cannot be opened, it stopped giving frames, or their size changed.

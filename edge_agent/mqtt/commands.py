@@ -1,4 +1,4 @@
-"""What may be asked of the agent from afar: each request is checked, carried out and answered, whatever it holds."""
+"""The commands from the broker: each request is checked, carried out and answered, whatever its content."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from edge_agent.mqtt.payloads import response_payload
 log = logging.getLogger(__name__)
 
 MAX_BYTES = 1024
-"""A longer request is refused unread."""
+"""Bytes; a longer request is refused without reading it."""
 MAX_TRANSACTION = 128
 """Characters of a transaction that are echoed."""
 
 
 class Controls(Protocol):
-    """What commands act upon; the agent implements it. Every method returns at once and is thread-safe."""
+    """What commands control; the agent implements it. Every method returns at once and is thread-safe."""
 
     def pause(self) -> None:
-        """Stop looking: no frame is read until :meth:`resume`, across restarts where the store is on a disk."""
+        """Stop looking: no frame is read until :meth:`resume`. If the store is on a disk, this survives restarts."""
 
     def resume(self) -> None:
         """Look again."""
@@ -33,7 +33,7 @@ class Controls(Protocol):
         """Read the configuration again.
 
         Raises:
-            ConfigError: it is wrong; the agent goes on with the old one.
+            ConfigError: it is wrong; the agent continues with the old one.
         """
 
     def identify(self) -> None:
@@ -44,7 +44,7 @@ class Controls(Protocol):
 
 
 class _RefusedError(Exception):
-    """A request that is not carried out; the message says why."""
+    """A request that was refused; the message says why."""
 
 
 class Commands:
@@ -62,16 +62,16 @@ class Commands:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can be asked."""
+        """Names of the commands."""
         return tuple(self._actions)
 
     def answer(self, name: str, payload: bytes, retained: bool) -> dict[str, Any]:
-        """Carry out one request and describe how it went; raises for nothing that comes from outside.
+        """Carry out one request and describe the result; no input from outside makes it raise.
 
         Args:
             name: last level of the topic.
             payload: a JSON object, or nothing; see docs/mqtt.md.
-            retained: whether the broker had kept it: such a request is old, and would be repeated at every connect.
+            retained: whether the broker had stored it: such a request is old, and would be repeated at every connect.
         """
         transaction = None
         try:
@@ -128,7 +128,7 @@ class Commands:
 
 
 def _nothing_else(request: dict[str, Any]) -> None:
-    """A mistyped field must not be silently without effect."""
+    """A mistyped field must not be ignored without a word."""
     if request:
         raise _RefusedError(f"unknown field {min(request)[:64]!r}")
 
@@ -152,7 +152,7 @@ def _no_constant(name: str) -> None:
 
 
 def _transaction(request: dict[str, Any]) -> str | int | None:
-    """Take out what is to be echoed."""
+    """Take out the transaction, which is echoed."""
     value = request.pop("transaction", None)
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 53):
         return value

@@ -1,4 +1,4 @@
-"""Where on the broker each thing stands."""
+"""The topics on the broker."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Topics:
 
     @property
     def history(self) -> str:
-        """Windows told later."""
+        """Windows sent later."""
         return f"{self.base}/emotions/history"
 
     @property
@@ -66,5 +66,5 @@ class Topics:
 
 
 def topics_of(config: Config) -> Topics:
-    """The topics that this configuration means."""
+    """The topics of this configuration."""
     return Topics(f"{config.mqtt.topic_prefix}/{config.device.id}", config.mqtt.discovery_prefix, config.device.id)

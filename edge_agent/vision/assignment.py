@@ -30,10 +30,10 @@ def best_pairs(scores: NDArray[np.float64]) -> list[tuple[int, int]]:
 
 
 def _solve(cost: NDArray[np.float64]) -> list[int]:
-    """The row given to each column (-1: none) at the least total cost; ``cost`` has no more rows than columns."""
+    """The row of each column (-1: none) with the least total cost; ``cost`` has no more rows than columns."""
     rows, columns = cost.shape
     row_price = np.zeros(rows)
-    column_price = np.zeros(columns + 1)  # the extra column is where each row's search begins
+    column_price = np.zeros(columns + 1)  # each row's search begins in the extra column
     row_of = np.full(columns + 1, -1)
     for new_row in range(rows):
         row_of[columns] = new_row
@@ -47,7 +47,7 @@ def _augment(
     row_price: NDArray[np.float64],
     column_price: NDArray[np.float64],
 ) -> None:
-    """Give the row that waits in the last column a place, moving others along the cheapest path."""
+    """Place the row of the last column, and move others along the cheapest path."""
     columns = cost.shape[1]
     distance = np.full(columns, np.inf)
     came_from = np.full(columns, columns)

@@ -1,7 +1,8 @@
 """Joins detections of one face over time to one person, by boxes and motion alone.
 
-No appearance and no embedding is compared: whoever leaves for longer than a track lives comes back as somebody new.
-That is on purpose. An id is a number in memory that dies with its track; recognising a face again would be biometric
+No appearance and no embedding is compared. A person who is away for longer than a track lives comes back as somebody
+new. That is on purpose. An id is a number in memory that dies with its track; recognising a face again would be
+biometric
 identification (see docs/privacy.md).
 """
 
@@ -20,7 +21,7 @@ from edge_agent.vision.assignment import best_pairs
 
 @dataclass(frozen=True)
 class Settings:
-    """In seconds and face sizes; what ``python -m benchmarks.tracking --tune`` varies was chosen by it."""
+    """In seconds and face sizes. ``python -m benchmarks.tracking --tune`` chose the values that it varies."""
 
     max_gap_s: float = 2.0
     """A track that has not been seen for this long has ended."""
@@ -29,7 +30,7 @@ class Settings:
     velocity_memory_s: float = 0.3
     """Time constant of the velocity estimate: shorter follows turns, longer ignores the detector's jitter."""
     coasting_s: float = 2.0
-    """Time constant with which an unseen face is thought to come to rest."""
+    """Time constant with which the assumed speed of an unseen face goes to zero."""
     buffer: float = 0.5
     """Boxes are grown by this fraction of their size on each side before they are compared..."""
     buffer_per_s: float = 0.5
@@ -67,7 +68,7 @@ class _Track:
         return predicted
 
     def see(self, measured: NDArray[np.float64], at_s: float, velocity_memory_s: float) -> None:
-        """Take over the box; the velocity follows as far as the elapsed time says something about it."""
+        """Take over the box; the velocity follows as far as the elapsed time allows."""
         elapsed_s = at_s - self.seen_s
         if elapsed_s > 0:
             gain = 1.0 - np.exp(-elapsed_s / velocity_memory_s)
@@ -80,8 +81,8 @@ class Tracker:
     """Gives every face the id of its track.
 
     Buffered IoU (Yang et al. 2023, "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
-    Easier by Buffering the Matching Space") over boxes predicted with constant velocity, joined optimally. All of it is
-    in seconds, not frames, so that a changing frame rate or a gap does not change what a person is.
+    Easier by Buffering the Matching Space") over boxes predicted with constant velocity, joined optimally. All settings
+    are in seconds, not frames, so a changing frame rate or a gap does not change the result.
     """
 
     def __init__(self, settings: Settings = Settings()) -> None:
@@ -114,21 +115,21 @@ class Tracker:
         return [TrackedFace(face, tracks[i].number, tracks[i].lineage) for i, face in enumerate(faces)]
 
     def bridges(self, at_monotonic_s: float) -> bool:
-        """Whether a frame at this time comes soon enough after the last one to tell who was there from who is new."""
+        """Whether a frame at this time comes soon enough after the last one to match its people."""
         if self._last_s is None:
             return True
         longest_s = max(self._settings.doubt_s, self._settings.max_gap_frames * self._interval_s)
         return at_monotonic_s - self._last_s <= longest_s
 
     def forget(self) -> None:
-        """Drop all tracks; ids go on, so that nobody new gets the id of somebody forgotten."""
+        """Drop all tracks. Ids continue, so that nobody new gets the id of a dropped track."""
         self._tracks, self._ended = [], []
 
     def _advance(self, at_s: float) -> float:
         """Learn the frame interval and end the tracks that have not been seen for too long."""
         if self._last_s is not None:
             at_s = max(at_s, self._last_s)
-            # A smoothed interval: one long gap must not keep old tracks alive.
+            # The interval is smoothed: one long gap must not keep old tracks alive.
             self._interval_s += 0.2 * (min(at_s - self._last_s, 2 * self._settings.max_gap_s) - self._interval_s)
         self._last_s = at_s
         limit_s = max(self._settings.max_gap_s, self._settings.max_gap_frames * self._interval_s)
