@@ -49,6 +49,7 @@ def start_agent(folder: Path) -> tuple[str, subprocess.Popen[bytes]]:
     settings = {
         "camera": {"backend": "replay", "source": str(film), "fps": 0},
         "detector": {"kind": "yunet"},
+        "faces": {"still_s": 0},
         "window": {"seconds": 2},
         "privacy": {"min_people": 1},
         "mqtt": {"enabled": False},

@@ -123,7 +123,7 @@ class TrackedFace:
     """Unique within this process."""
     lineage: int
     """Id of the first of the tracks that may all have been this person, who was out of sight for a few seconds in
-    between. Whoever must not count one person twice counts these; longer absences still begin a new one."""
+    between. The rolling estimate takes each once; longer absences still begin a new one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def tell(visits: list[set[int]], min_people: int, scores: dict[Term, np.ndarray]
         if ordered:
             tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in ordered]
             rows = np.stack([scores[person, index] for person in ordered]).astype(np.float32)
-            window.add(tracked, EmotionScores(INFO.labels, rows), np.ones(len(ordered)))
+            window.add(tracked, EmotionScores(INFO.labels, rows), np.ones(len(ordered)), np.ones(len(ordered), bool))
         report = window.close((index + 1) * SECONDS)
         told.reports.append(report)
         if report.shares is not None:

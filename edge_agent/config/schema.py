@@ -150,6 +150,7 @@ class FacesConfig(_Section):
     min_contrast: Annotated[float, Field(ge=0.0, le=255.0)] = 24.0
     max_clipped: Fraction = 0.75
     max_noise: Annotated[float, Field(ge=0.0, le=10.0)] = 0.045
+    still_s: Annotated[float, Field(ge=0.0, le=3600.0)] = 10.0
 
 
 class ModelConfig(_Section):

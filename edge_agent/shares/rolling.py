@@ -6,6 +6,7 @@ function of whole groups of at least ``min_people`` people. docs/privacy-proof.m
 1. Only people of a published (not suppressed) window enter, and only those who are not in the estimate yet.
 2. They enter together, as one cohort of at least ``min_people``. The rest of their window is nobody or at least
 ``min_people`` too. Otherwise "window minus cohort" would be a small group, so some newcomers wait where needed.
+Enough people are only those who were seen at the same time: somebody who left and returned is not two of them.
 3. A cohort leaves as a whole, and only when another one enters. The last one leaves when its time is over.
 
 An example with ``min_people`` 3 (docs/privacy-proof.md has it as a table, and a test runs that)::
@@ -19,7 +20,7 @@ An example with ``min_people`` 3 (docs/privacy-proof.md has it as a table, and a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,29 +58,43 @@ class RollingPeople:
         """The cohorts of the current estimate, oldest first."""
         return tuple(self._cohorts)
 
-    def enter(self, lineages: Sequence[int], posteriors: NDArray[np.float64], now_monotonic_s: float) -> bool:
+    def enter(
+        self,
+        lineages: Sequence[int],
+        posteriors: NDArray[np.float64],
+        *,
+        groups: Collection[frozenset[int]],
+        now_monotonic_s: float,
+    ) -> bool:
         """Offer a published window's people; True when the estimate changed.
 
         Args:
             lineages: the lineage of each row; tracks of one lineage may be one person, and count as one here.
             posteriors: shape (n, classes).
+            groups: the lineages of people who were seen at the same time, so that no two of a group are one person.
             now_monotonic_s: when the window closed.
         """
         alive = [cohort for cohort in self._cohorts if now_monotonic_s - cohort.entered_monotonic_s < self._span_s]
         known = frozenset().union(*(cohort.people for cohort in alive))
-        entering = self._cohort(frozenset(lineages), known)
-        if len(entering) < self._min_people:
+        entering = self._cohort(frozenset(lineages), known, groups)
+        if not entering:
             return self.expire(now_monotonic_s)
         rows = np.array([lineage in entering for lineage in lineages], dtype=bool)
         self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, posteriors[rows])])
         return True
 
-    def _cohort(self, people: frozenset[int], known: frozenset[int]) -> frozenset[int]:
+    def _cohort(
+        self, people: frozenset[int], known: frozenset[int], groups: Collection[frozenset[int]]
+    ) -> frozenset[int]:
         """The people who may enter: the new ones, without those that the rest needs to reach ``min_people``."""
-        new, rest = sorted(people - known), len(people & known)
-        waiting = self._min_people - rest if 0 < rest < self._min_people else 0
-        # The last to come wait: they are most likely to be in the next window, too.
-        return frozenset(new[: max(0, len(new) - waiting)])
+
+        def enough(some: Collection[int]) -> bool:
+            return max((len(group.intersection(some)) for group in groups), default=0) >= self._min_people
+
+        new, rest = sorted(people - known), set(people & known)
+        while new and rest and not enough(rest):
+            rest.add(new.pop())  # the last to come wait: they are most likely to be in the next window, too
+        return frozenset(new if enough(new) else ())
 
     def expire(self, now_monotonic_s: float) -> bool:
         """Forget everybody when the newest cohort is too old; True when the estimate changed."""

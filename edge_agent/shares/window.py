@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,10 @@ KEPT_INTERVALS = 1000
 def least_sightings(fps: float) -> int:
     """How often a person has to be seen to count: for ``LEAST_S``, and twice from 1 frame a second on."""
     return max(round(LEAST_S * fps), 2 if fps >= 1.0 else 1)
+
+
+KEPT_GROUPS = 500
+"""Groups of people seen at the same time that a window remembers; beyond this the larger half stays."""
 
 
 class FrameRate:
@@ -67,6 +71,8 @@ class _Person:
     """Sum of weight times posterior, shape (classes,)."""
     weight: float = 0.0
     sightings: int = 0
+    alive: bool = False
+    """Whether it is known to be no photograph."""
 
     def add(self, posterior: NDArray[np.float64], weight: float) -> None:
         self.weighted += weight * posterior
@@ -104,6 +110,7 @@ class Window:
         self.frames = 0
         self._rate.begin()
         self._people: dict[int, _Person] = {}
+        self._together: set[frozenset[int]] = set()
         self._gated: Counter[str] = Counter()
         self._tilted: Counter[int] = Counter()
 
@@ -117,21 +124,32 @@ class Window:
         self._gated[reason] += 1
         self._tilted[track] += reason == "tilted"
 
-    def add(self, tracked: Sequence[TrackedFace], scores: EmotionScores, weights: NDArray[np.float64]) -> None:
+    def add(
+        self,
+        tracked: Sequence[TrackedFace],
+        scores: EmotionScores,
+        weights: NDArray[np.float64],
+        alive: NDArray[np.bool_],
+    ) -> None:
         """Add the faces of one frame that were classified.
 
         Args:
             tracked: whose faces these are, ``n`` of them.
             scores: calibrated posteriors, n rows in the same order.
             weights: how much each face says about its person, shape (n,), greater than 0.
+            alive: whether each is known to be no photograph, shape (n,). Who is not by the window's end does not count.
 
         Raises:
-            ValueError: the three do not have the same length.
+            ValueError: the four do not have the same length.
         """
-        for face, posterior, weight in zip(tracked, scores.probabilities, weights, strict=True):
+        for face, posterior, weight, lives in zip(tracked, scores.probabilities, weights, alive, strict=True):
             nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
             person = self._people.setdefault(face.track, nobody)
             person.add(posterior.astype(np.float64), float(weight))
+            person.alive |= bool(lives)
+        self._together.add(frozenset(face.track for face in tracked))
+        if len(self._together) > KEPT_GROUPS:
+            self._together = set(sorted(self._together, key=len)[KEPT_GROUPS // 2 :])
 
     @property
     def start_s(self) -> float:
@@ -150,38 +168,47 @@ class Window:
         """Report on everything since the last close and begin the next window at ``now_monotonic_s``."""
         window_s = max(now_monotonic_s - self._start_s, 0.0)
         counted = self._counted()
-        # Somebody lost and found again must not pass for two people: whoever might be the same counts once here.
-        suppressed = 0 < len({person.lineage for person in counted}) < self._privacy.min_people
-        published = [] if suppressed else counted
+        groups = self._groups(counted)
+        # Who leaves and returns is somebody new to the tracker. Only those seen at the same time are certainly not one.
+        suppressed = 0 < max(map(len, groups), default=0) < self._privacy.min_people
+        published = [] if suppressed else list(counted.values())
         report = WindowReport(
             window_start=self._start,
             start_monotonic_s=self._start_s,
             window_s=round(window_s, 3),
             frames=self.frames,
-            faces=None if suppressed else sum(person.sightings for person in counted),
+            faces=None if suppressed else sum(person.sightings for person in counted.values()),
             people=None if suppressed else len(counted),
             suppressed=suppressed,
             shares=self._estimator.estimate(_rows(published)) if published else None,
             # Without anyone counted they might be all of one person, who is turned away.
             gated=dict(self._gated) if published else None,
-            rolling=self._roll(published, now_monotonic_s),
+            rolling=self._roll(published, groups, now_monotonic_s),
         )
         self.restart(now_monotonic_s)
         return report
 
-    def _counted(self) -> list[_Person]:
-        """Everyone seen often enough to be a person and not a false detection."""
+    def _counted(self) -> dict[int, _Person]:
+        """Everyone who is alive and was seen often enough to be no false detection, by track."""
         least = least_sightings(self._rate.fps)
-        counted = [person for person in self._people.values() if person.sightings >= least]
+        counted = {
+            track: person for track, person in self._people.items() if person.alive and person.sightings >= least
+        }
         # Where most are tilted the camera hangs wrong, and those who passed as upright are mistakes.
-        return counted if len(counted) >= sum(count >= least for count in self._tilted.values()) else []
+        return counted if len(counted) >= sum(count >= least for count in self._tilted.values()) else {}
 
-    def _roll(self, people: list[_Person], now_s: float) -> RollingShares | None:
+    def _groups(self, counted: Mapping[int, _Person]) -> set[frozenset[int]]:
+        """Lineages of those who counted and were seen at the same time."""
+        return {frozenset(counted[track].lineage for track in group & counted.keys()) for group in self._together}
+
+    def _roll(self, people: list[_Person], groups: Collection[frozenset[int]], now_s: float) -> RollingShares | None:
         """Let a published window's people enter; the estimate is computed anew only when its people changed."""
         if not self._config.rolling_s:
             return None
         if people:
-            changed = self.rolling_people.enter([person.lineage for person in people], _rows(people), now_s)
+            changed = self.rolling_people.enter(
+                [person.lineage for person in people], _rows(people), groups=groups, now_monotonic_s=now_s
+            )
         else:
             changed = self.rolling_people.expire(now_s)
         if changed:

@@ -18,6 +18,7 @@ from edge_agent.types import Frame, Observe, TrackedFace, Trouble
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.crop import crop_face
 from edge_agent.vision.quality import Reason, gate
+from edge_agent.vision.stillness import Life, Stillness
 from edge_agent.vision.tracking import Tracker
 from edge_agent.vision.upright import upright_odds
 from edge_agent.vision.view import View
@@ -40,6 +41,8 @@ class _GoodFace:
     """What the classifier takes, shape (height, width, 1)."""
     weight: float
     """How much this sighting counts among the others of the same person, above 0 and up to 1."""
+    alive: bool
+    """Whether its track is known to be no photograph."""
 
 
 class Pipeline:
@@ -70,6 +73,7 @@ class Pipeline:
         self._limits = limits
         self._tracker = Tracker()
         self._view = View()
+        self._stillness = Stillness(limits.still_s)
         self._upright: dict[int, tuple[float, int]] = {}  # the sum of a track's odds, and of how many faces
         self._timings: deque[tuple[str, float]] = deque(maxlen=KEPT_TIMINGS)
 
@@ -95,13 +99,19 @@ class Pipeline:
             with self._timed("classify"):
                 scores = self._classifier.classify(np.stack([face.crop for face in kept]))
             with self._timed("window"):
-                self._window.add([face.tracked for face in kept], scores, np.array([face.weight for face in kept]))
+                self._window.add(
+                    [face.tracked for face in kept],
+                    scores,
+                    np.array([face.weight for face in kept]),
+                    np.array([face.alive for face in kept]),
+                )
         self._window.count_frame(frame.captured_monotonic_s)
         self._view.judge()
 
     def forget(self) -> None:
         """Drop all tracks, and the timings of an open window, as a pause does."""
         self._tracker.forget()
+        self._stillness.forget()
         self._timings.clear()
 
     def tell_timings(self, suppressed: bool, published: bool) -> None:
@@ -114,8 +124,12 @@ class Pipeline:
     def _judge(self, frame: Frame, tracked: list[TrackedFace]) -> list[_GoodFace]:
         """The faces that are good enough; the others are counted by reason."""
         kept = []
-        for item in tracked:
-            verdict = self._look_at(frame.image, item)
+        lives = self._stillness.judge(frame.image, tracked, frame.captured_monotonic_s)
+        for item, life in zip(tracked, lives, strict=True):
+            if life is Life.STILL:
+                self._window.gate("still", item.track)
+                continue
+            verdict = self._look_at(frame.image, item, life)
             self._view.see(item.track, verdict if isinstance(verdict, str) else None)
             if isinstance(verdict, _GoodFace) and self._view.trouble in TURNED:
                 verdict = "tilted"  # which way is up, all faces before one camera have in common
@@ -125,12 +139,14 @@ class Pipeline:
                 self._window.gate(verdict, item.track)
         return kept
 
-    def _look_at(self, image: NDArray[np.uint8], item: TrackedFace) -> _GoodFace | Reason:
+    def _look_at(self, image: NDArray[np.uint8], item: TrackedFace, life: Life) -> _GoodFace | Reason:
         quality = gate(image, item.face, self._limits)
         if quality.reason is not None:
             return quality.reason
         crop = crop_face(image, item.face, self._detector.framing, self._classifier.input_size)
-        return _GoodFace(item, crop, quality.weight) if self._looks_upright(item.track, crop) else "tilted"
+        if not self._looks_upright(item.track, crop):
+            return "tilted"
+        return _GoodFace(item, crop, quality.weight, life is Life.ALIVE)
 
     def _looks_upright(self, track: int, crop: NDArray[np.uint8]) -> bool:
         """Whether what this track has shown so far does, on average."""

@@ -44,7 +44,7 @@ def see(window: Window, people: dict[int, str], frames: int = 1, weight: float =
     rows = np.stack([one_hot(emotion) for emotion in people.values()])
     for _ in range(frames):
         look(window)
-        window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight))
+        window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight), np.ones(len(people), bool))
 
 
 def test_an_empty_window_has_no_percentages():
@@ -138,7 +138,7 @@ def test_from_one_frame_a_second_on_a_single_sighting_does_not_count():
     for second in range(10):
         window.count_frame(float(second))
     flash = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
-    window.add(flash, EmotionScores(LABELS, one_hot("happy")[None]), np.ones(1))
+    window.add(flash, EmotionScores(LABELS, one_hot("happy")[None]), np.ones(1), np.ones(1, bool))
     assert window.close(10.0).people == 0
 
 
@@ -205,7 +205,7 @@ def test_unequal_lengths_are_refused():
     window = make_window()
     tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
     with pytest.raises(ValueError, match="zip"):
-        window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1))
+        window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1), np.ones(1, bool))
 
 
 def test_the_rolling_figure_stands_still_until_the_newest_of_it_is_too_old():
@@ -236,5 +236,73 @@ def test_somebody_lost_and_found_again_does_not_pass_for_two():
         faces = [
             TrackedFace(Face(Box(0, 0, 50, 50), 0.9), track, lineage) for track, lineage in ((1, 1), (2, 2), (3, 1))
         ]
-        window.add(faces, EmotionScores(LABELS, rows), np.ones(3))
+        window.add(faces, EmotionScores(LABELS, rows), np.ones(3), np.ones(3, bool))
     assert window.close(10.0).suppressed
+
+
+def visit(window: Window, people: dict[int, str], alive: bool = True) -> None:
+    """These people, and nobody else, for two seconds."""
+    tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in people]
+    rows = np.stack([one_hot(emotion) for emotion in people.values()])
+    for _ in range(round(2 * FPS)):
+        look(window)
+        window.add(tracked, EmotionScores(LABELS, rows), np.ones(len(people)), np.full(len(people), alive))
+
+
+@pytest.mark.parametrize("visits", [3, 100])
+def test_one_person_who_returns_is_one_person_however_long_the_window(visits):
+    """Each time with a new number: nobody is recognised, and nobody counts twice towards min_people."""
+    window = make_window(min_people=3, seconds=3600)
+    for number in range(visits):
+        visit(window, {number: "happy"})
+    report = window.close(3600.0)
+    assert report.suppressed
+    assert report.rolling is not None
+    assert report.rolling.shares is None
+
+
+def test_two_who_take_turns_with_a_third_at_their_side_are_enough_only_together():
+    """Never more than two at a time: withheld. Once all three are seen at the same time: published."""
+    window = make_window(min_people=3, seconds=3600)
+    for number in range(0, 10, 2):
+        visit(window, {100: "happy", number: "sad"})
+    assert window.close(3600.0).suppressed
+    visit(window, {100: "happy", 1: "sad"})
+    visit(window, {100: "happy", 2: "sad", 3: "angry"})
+    assert window.close(7200.0).people == 4
+
+
+def test_photographs_do_not_count_and_hide_nobody():
+    """Two photographs and a visitor are one person; three people before them are published without them."""
+    window = make_window(min_people=3)
+    visit(window, {1: "happy", 2: "happy"}, alive=False)
+    visit(window, {3: "sad"})
+    assert window.close(10.0).suppressed
+    visit(window, {1: "happy", 2: "happy"}, alive=False)
+    visit(window, {3: "sad", 4: "sad", 5: "sad"})
+    report = window.close(20.0)
+    assert report.people == 3
+    assert report.shares is not None
+    assert report.shares.percentages_raw["happy"] < 2
+
+
+def test_a_window_of_many_groups_forgets_the_small_ones():
+    """Memory is bounded, and the largest group is what decides."""
+    window = make_window(min_people=3, seconds=3600)
+    for number in range(0, 1200, 2):
+        visit(window, {number: "happy", number + 1: "sad"})
+        if number == 0:
+            visit(window, {5000: "happy", 5001: "sad", 5002: "sad"})
+    assert len(window._together) <= 500
+    assert not window.close(3600.0).suppressed
+
+
+def test_where_most_are_tilted_nobody_is_read():
+    """The few of an upside-down crowd who pass for upright are mistakes."""
+    window = make_window(min_people=3)
+    for _ in range(30):
+        for track in range(10, 14):
+            window.gate("tilted", track)
+    see(window, {1: "neutral", 2: "neutral", 3: "neutral"}, frames=30)
+    report = window.close(10.0)
+    assert (report.people, report.shares, report.gated) == (0, None, None)

@@ -1,0 +1,210 @@
+"""Tells photographs from people: a face whose place in the picture never changes is not alive.
+
+A place is where a face was found. Every fraction of a second it is described by 36 brightnesses, the means of a grid of
+blocks, each relative to its row, so that neither a lamp's flicker nor the camera's exposure changes them. What the
+sensor's noise explains is measured in the same pixels. A photograph stays within that; somebody who sits still
+breathes, blinks and sways, and does not. Only these numbers are kept, and no picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.types import Box, TrackedFace
+from edge_agent.vision.quality import noise
+
+LOOK_S = 0.4
+"""Time between two looks at a place."""
+GRID = 6
+"""Blocks in each direction."""
+INNER = 0.8
+"""Share of the box that is looked at: at its edges the background moves."""
+LARGEST_PX = 128
+"""Larger faces are shrunk to this first, which saves time and averages noise."""
+FLOOR = 0.5
+"""Grey levels by which a block may be off beside the noise: rounding and compression."""
+CHANGED = 6.0
+"""A look has changed where its blocks are off by so many times the variance that noise explains, on average."""
+OFTEN = 0.3
+"""From this share of changed looks on a place is alive."""
+LEAST_LOOKS = 5
+"""Before so many looks nothing is said of a place."""
+MEMORY_S = 10.0
+"""Time constant of what a place usually looks like, and of how often that changes."""
+MOVED = 0.5
+"""Who has moved by so many face widths is alive."""
+SAME_PLACE = 0.5
+"""Least intersection over union of a face with a place."""
+KEPT_S, KEPT_STILL_S = 5.0, 600.0
+"""A place is forgotten when no face was found there for this long; the second is for one that holds a photograph."""
+KEPT_PLACES = 200
+"""Places that are remembered at most."""
+
+
+class Life(Enum):
+    """What is known of one sighting."""
+
+    UNKNOWN = "unknown"
+    ALIVE = "alive"
+    STILL = "still"
+    """A photograph, a poster, a paused screen."""
+
+
+@dataclass
+class _Look:
+    """How a place looks in one frame."""
+
+    blocks: NDArray[np.float32]
+    """Brightness of each block divided by its row's, shape (GRID * GRID,)."""
+    variance: NDArray[np.float32]
+    """What noise explains of each, the same shape."""
+
+    def differs(self, usual: NDArray[np.float32], looks: int) -> bool:
+        """From the mean of so many earlier looks."""
+        off = np.square(self.blocks - usual) / self.variance
+        return float(off.mean()) > CHANGED * (1.0 + 1.0 / looks)
+
+
+@dataclass
+class _Place:
+    """Where a face was found first, and how it has looked since."""
+
+    box: Box
+    since_s: float
+    """From when on it is judged whether it stays the same."""
+    seen_s: float
+    looked_s: float
+    usual: NDArray[np.float32]
+    """Mean of the looks, the newer ones counting more."""
+    photograph: NDArray[np.float32] | None = None
+    """How it looked when it was judged still."""
+    looks: int = 1
+    changed: float = 0.0
+    """Share of looks that have changed, the newer ones counting more."""
+    is_still: bool = False
+
+    def look(self, now: _Look, at_s: float, still_s: float) -> None:
+        """Compare with what is usual here, and judge."""
+        gain = max(1.0 / (self.looks + 1), 1.0 - float(np.exp(-(at_s - self.looked_s) / MEMORY_S)))
+        self.changed += gain * (now.differs(self.usual, self.looks) - self.changed)
+        self.usual += np.float32(gain) * (now.blocks - self.usual)
+        self.looks, self.looked_s = self.looks + 1, at_s
+        if self.photograph is not None and not now.differs(self.photograph, self.looks):
+            self.is_still = True  # whoever stood before it has gone
+            return
+        if self.is_still:
+            self.since_s = at_s  # somebody has come to stand before it, or the light has changed
+        self.is_still = self.looks >= LEAST_LOOKS and self.changed < OFTEN and at_s - self.since_s >= still_s
+        if self.is_still:
+            self.photograph = self.usual.copy()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it changes more than noise explains."""
+        return not self.is_still and self.looks >= LEAST_LOOKS and self.changed >= OFTEN
+
+
+@dataclass
+class Stillness:
+    """Judges every sighting. Not thread-safe.
+
+    Args:
+        still_s: a face that has not changed for this long is left out; 0 judges nobody and takes all for alive.
+    """
+
+    still_s: float
+    _places: list[_Place] = field(default_factory=list)
+    _alive_until_s: dict[int, float] = field(default_factory=dict)
+    """By track."""
+    _came_from: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """Where each track was when it was last known to have moved."""
+
+    def judge(self, image: NDArray[np.uint8], tracked: Sequence[TrackedFace], at_s: float) -> list[Life]:
+        """One verdict for each face.
+
+        Args:
+            image: BGR of shape (height, width, 3).
+            tracked: the faces in it.
+            at_s: when it was captured, in seconds.
+        """
+        if not self.still_s:
+            return [Life.ALIVE] * len(tracked)
+        self._forget_old(at_s)
+        return [self._judge(image, item, at_s) for item in tracked]
+
+    def forget(self) -> None:
+        """Forget all places and tracks."""
+        self._places, self._alive_until_s, self._came_from = [], {}, {}
+
+    def _judge(self, image: NDArray[np.uint8], item: TrackedFace, at_s: float) -> Life:
+        place = self._place(image, item.face.box, at_s)
+        place.seen_s = at_s
+        if at_s - place.looked_s >= LOOK_S:
+            place.look(_look(image, place.box), at_s, self.still_s)
+        if place.is_still:
+            return Life.STILL
+        if self._has_moved(item) or place.is_alive:
+            self._alive_until_s[item.track] = at_s + self.still_s
+        return Life.ALIVE if at_s < self._alive_until_s.get(item.track, -np.inf) else Life.UNKNOWN
+
+    def _place(self, image: NDArray[np.uint8], box: Box, at_s: float) -> _Place:
+        """Where this face is; a new place where it is nowhere yet."""
+        near = max(self._places, key=lambda place: _overlap(place.box, box), default=None)
+        if near is not None and _overlap(near.box, box) >= SAME_PLACE:
+            return near
+        place = _Place(box, at_s, at_s, at_s, _look(image, box).blocks)
+        self._places.append(place)
+        return place
+
+    def _has_moved(self, item: TrackedFace) -> bool:
+        x, y = item.face.box.centre
+        from_x, from_y = self._came_from.setdefault(item.track, (x, y))
+        if float(np.hypot(x - from_x, y - from_y)) < MOVED * item.face.box.width:
+            return False
+        self._came_from[item.track] = x, y
+        return True
+
+    def _forget_old(self, at_s: float) -> None:
+        self._places = [
+            place
+            for place in self._places[-KEPT_PLACES:]
+            if at_s - place.seen_s <= (KEPT_S if place.photograph is None else KEPT_STILL_S)
+        ]
+        for kept in (self._alive_until_s, self._came_from):
+            while len(kept) > KEPT_PLACES:
+                del kept[next(iter(kept))]
+
+
+def _overlap(first: Box, second: Box) -> float:
+    """Intersection over union."""
+    width = min(first.x + first.width, second.x + second.width) - max(first.x, second.x)
+    height = min(first.y + first.height, second.y + second.height) - max(first.y, second.y)
+    if width <= 0 or height <= 0:
+        return 0.0
+    return width * height / (first.width * first.height + second.width * second.height - width * height)
+
+
+def _look(image: NDArray[np.uint8], box: Box) -> _Look:
+    """Describe the inner part of a box."""
+    import cv2
+
+    height, width = image.shape[:2]
+    (x, y), half_width, half_height = box.centre, box.width * INNER / 2, box.height * INNER / 2
+    left, right = (min(max(int(edge), 0), width) for edge in (x - half_width, x + half_width))
+    top, bottom = (min(max(int(edge), 0), height) for edge in (y - half_height, y + half_height))
+    part = image[top:bottom, left:right]
+    if min(part.shape[:2]) < GRID:
+        return _Look(np.ones(GRID * GRID, np.float32), np.ones(GRID * GRID, np.float32))
+    if max(part.shape[:2]) > LARGEST_PX:
+        scale = LARGEST_PX / max(part.shape[:2])
+        part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    blocks = cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA)
+    rows = blocks.mean(axis=1, keepdims=True) + 8.0  # in the dark a grey level is not half of the light
+    variance = (noise(grey) ** 2 * GRID * GRID / grey.size + FLOOR**2) / np.square(rows)
+    return _Look((blocks / rows).ravel(), np.broadcast_to(variance, blocks.shape).ravel())
