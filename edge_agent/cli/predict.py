@@ -5,6 +5,7 @@ Nothing is kept. These answers are about single pictures that their owner chose;
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.cameras.picture_files import read_picture
+from edge_agent.cameras.picture_files import pictures_in, read_picture, shown
 from edge_agent.config import Config
 from edge_agent.errors import InputError
 from edge_agent.vision.reading import Prediction, Reader
@@ -32,19 +33,33 @@ def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate
     """
     if annotate_dir is not None:
         _make_folder(annotate_dir)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # whatever the locale, a name ends nothing
     reader = Reader(config)
-    bad = 0
-    for number, path in enumerate(paths):
+    bad = number = 0
+    for given in paths:
         try:
-            image = read_picture(path)
-            prediction = reader.read(image, str(path))
-            print(json.dumps(prediction.as_dict()) if as_json else _in_words(prediction), flush=True)
-            if annotate_dir is not None:
-                _write(_annotated(image, prediction), annotate_dir / f"{number:05d}-{path.stem}.jpg")
+            for path in pictures_in(given) if given.is_dir() else [given]:
+                bad += not _predict(reader, path, as_json, annotate_dir, number)
+                number += 1
         except InputError as error:
             print(error, file=sys.stderr)
             bad += 1
     return InputError.exit_code if bad else 0
+
+
+def _predict(reader: Reader, path: Path, as_json: bool, annotate_dir: Path | None, number: int) -> bool:
+    """Read one picture and write a line for it; False if it could not be read, or its copy not be written."""
+    try:
+        image = read_picture(path)
+        prediction = reader.read(image, str(path))
+        print(json.dumps(prediction.as_dict()) if as_json else _in_words(prediction), flush=True)
+        if annotate_dir is not None:
+            _write(_annotated(image, prediction), annotate_dir / f"{number:05d}-{path.stem}.jpg")
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
 
 
 def _make_folder(folder: Path) -> None:
@@ -57,11 +72,12 @@ def _make_folder(folder: Path) -> None:
 
 
 def _in_words(prediction: Prediction) -> str:
+    name = shown(Path(prediction.image))
     if prediction.percentages is None:
-        return f"{prediction.image}: no face found ({prediction.detector})"
+        return f"{name}: no face found ({prediction.detector})"
     shares = sorted(prediction.percentages.items(), key=lambda item: -item[1])
     faces = len(prediction.faces)
-    return f"{prediction.image}: {faces} face{'s'[: faces != 1]}: " + ", ".join(f"{k} {v} %" for k, v in shares)
+    return f"{name}: {faces} face{'s'[: faces != 1]}: " + ", ".join(f"{k} {v} %" for k, v in shares)
 
 
 def _annotated(image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
@@ -87,8 +103,8 @@ def _write(image: NDArray[np.uint8], target: Path) -> None:
 
     good, data = cv2.imencode(".jpg", image)
     if not good:
-        raise InputError(f"{target}: cannot encode the annotated picture; a JPEG's sides are at most 65,500 pixels")
+        raise InputError(f"{shown(target)}: cannot encode the annotated copy; a JPEG's sides are at most 65,500 pixels")
     try:
         target.write_bytes(data.tobytes())
     except OSError as error:
-        raise InputError(f"{target}: cannot write the annotated picture: {error.strerror}") from error
+        raise InputError(f"{shown(target)}: cannot write the annotated picture: {error.strerror}") from error

@@ -15,6 +15,7 @@ from edge_agent.types import Face
 from edge_agent.vision.classifier import load_classifier
 from edge_agent.vision.crop import crop_face, square
 from edge_agent.vision.occlusion import occlusion_map
+from edge_agent.vision.tiles import find_faces
 
 EXPLAINED = 8
 """Faces of a picture that are explained, the largest ones: each takes 25 answers of the model."""
@@ -81,12 +82,12 @@ class Reader:
     """
 
     def __init__(self, config: Config) -> None:
-        self._detector = load_detector(config.detector)
+        self._detector, self._size_px = load_detector(config.detector), config.detector.size
         self._classifier = load_classifier(config.model)
 
     def read(self, image: NDArray[np.uint8], name: str, *, why: bool = False) -> Prediction:
         """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer; ``why`` explains it."""
-        faces = self._detector.detect(image)
+        faces = find_faces(self._detector, image, self._size_px)
         crops = [crop_face(image, face, self._detector.framing, self._classifier.input_size) for face in faces]
         if not faces:
             return Prediction(name, self._detector.kind, (), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -133,4 +134,39 @@ def test_many_pictures_take_no_more_memory_than_few(picture):
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         return int(done.stderr.splitlines()[-1])
 
-    assert peak_kb(150) < peak_kb(10) + 10_000
+    assert peak_kb(60) < peak_kb(10) + 10_000
+
+
+def test_names_of_any_bytes_are_read_and_printed_on_one_line(picture, tmp_path):
+    """A name in Latin-1 under a UTF-8 locale; and one that would clear the terminal."""
+    odd = [tmp_path / os.fsdecode(name) for name in (b"caf\xe9.png", b"new\nline.png", b"\x1b[2Jclear.png")]
+    for path in odd:
+        path.write_bytes(picture.read_bytes())
+    command = [sys.executable, "-m", "edge_agent", "predict", "--detector", "whole_frame"]
+    for locale in ("C.UTF-8", "C"):
+        done = subprocess.run(
+            [*command, *odd, tmp_path / os.fsdecode(b"not \xe9\n there")],
+            capture_output=True,
+            env={**os.environ, "LC_ALL": locale, "PYTHONIOENCODING": "ascii" if locale == "C" else "utf-8"},
+        )
+        assert done.returncode == 3
+        lines = done.stdout.splitlines()
+        assert [line.rpartition(b"/")[2].partition(b":")[0] for line in lines] == [
+            rb"caf\xe9.png", rb"new\nline.png", rb"\x1b[2Jclear.png"
+        ]  # fmt: skip
+        assert rb"not \xe9\n there: cannot read the picture" in done.stderr
+        assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_folder_is_read_in_natural_order_without_hidden_files(picture, tmp_path, capsys):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("10.png", "2.png", "1.png", "._1.png"):
+        (folder / name).write_bytes(picture.read_bytes() if name[0] != "." else b"Mac OS X")
+    assert main(["predict", "--json", "--detector", "whole_frame", str(folder)]) == 0
+    assert [Path(answer["image"]).name for answer in answers(capsys)] == ["1.png", "2.png", "10.png"]
+    (tmp_path / "empty").mkdir()
+    assert main(["predict", "--detector", "whole_frame", str(tmp_path / "empty"), str(picture)]) == 3
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1
+    assert "empty: no picture in this folder" in err
