@@ -174,9 +174,9 @@ class WindowReport:
     frames: int
     """Frames that were read."""
     faces: int | None
-    """Face detections that counted; None when suppressed."""
+    """Face detections that counted; None when suppressed or without frames."""
     people: int | None
-    """People seen; None when suppressed."""
+    """People seen; None when suppressed or without frames."""
     suppressed: bool
     """True when somebody, but fewer than ``privacy.min_people`` people, were seen."""
     shares: Shares | None

@@ -23,6 +23,8 @@ def bars(message: Mapping[str, Any]) -> list[str]:
 def _who(message: Mapping[str, Any]) -> str:
     if message["suppressed"]:
         return "too few people to show"
+    if not message["frames"]:
+        return "no picture from the camera"
     people = message["people"]
     if not people:
         return "nobody here"

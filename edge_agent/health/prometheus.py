@@ -15,6 +15,7 @@ from edge_agent.host import machine
 from edge_agent.host.clock import Clock
 from edge_agent.live import Live
 from edge_agent.store import Store
+from edge_agent.types import CameraState
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -75,7 +76,9 @@ class _Collector:
 
         yield _gauge("uptime_seconds", "Time since the agent started", snapshot.uptime_s)
         frame_s = snapshot.gauges.get("last_frame_monotonic_s")
-        yield _gauge("last_frame_age_seconds", "Age of the newest frame", frame_s and time.monotonic() - frame_s)
+        age_s = snapshot.uptime_s if frame_s is None else time.monotonic() - frame_s
+        yield _gauge("last_frame_age_seconds", "Age of the newest frame; time since the start before the first", age_s)
+        yield self._camera()
         yield _gauge("clock_synchronised", "1 when the clock follows a reference", int(self._clock.synchronised()))
         yield _gauge("temperature_celsius", "The hottest thermal zone", machine.temperature_c())
         yield _gauge("resident_memory_bytes", "Memory of the agent", machine.rss_bytes())
@@ -85,6 +88,17 @@ class _Collector:
         for reason, active in (machine.throttling() or {}).items():
             throttled.add_metric([reason], int(active))
         yield throttled
+
+    def _camera(self) -> Metric:
+        """Each state from the start on, so that an alert can fire before the first frame."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        family = GaugeMetricFamily("countenance_camera_state", "1 for what the camera is doing", labels=["state"])
+        state = self._live.state
+        now = "paused" if state.paused else state.camera.value
+        for name in (*(each.value for each in CameraState), "paused"):
+            family.add_metric([name], int(name == now))
+        return family
 
     def _from_latest_window(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

@@ -45,7 +45,7 @@ def state_of(live: LiveState) -> State:
         return State.PAUSED
     if live.camera not in (CameraState.STARTING, CameraState.RUNNING):
         return State.CAMERA_OFF
-    if live.report is None or live.camera is CameraState.STARTING:
+    if live.report is None or live.camera is CameraState.STARTING or not live.report.frames:
         return State.STARTING
     if live.report.suppressed:
         return State.TOO_FEW

@@ -172,13 +172,14 @@ class Window:
         # Who leaves and returns is somebody new to the tracker. Only those seen at the same time are certainly not one.
         suppressed = 0 < max(map(len, groups), default=0) < self._privacy.min_people
         published = [] if suppressed else list(counted.values())
+        is_told = bool(self.frames) and not suppressed  # without a picture it is not known who was there
         report = WindowReport(
             window_start=self._start,
             start_monotonic_s=self._start_s,
             window_s=round(window_s, 3),
             frames=self.frames,
-            faces=None if suppressed else sum(person.sightings for person in counted.values()),
-            people=None if suppressed else len(counted),
+            faces=sum(person.sightings for person in counted.values()) if is_told else None,
+            people=len(counted) if is_told else None,
             suppressed=suppressed,
             shares=self._estimator.estimate(_rows(published)) if published else None,
             # Without anyone counted they might be all of one person, who is turned away.

@@ -66,7 +66,7 @@ def test_the_demo_takes_the_environment_but_keeps_its_own_broker_and_store(tmp_p
         "COUNTENANCE_MQTT__PORT": str(free_port()),
         "COUNTENANCE_STORE__PATH": str(tmp_path / "real.sqlite"),
     }
-    command = [sys.executable, "-m", "edge_agent", "demo", "--seconds", "8"]
+    command = [sys.executable, "-m", "edge_agent", "demo", "--seconds", "15"]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90)
     assert done.returncode == 0, done.stderr
     assert " info agent: ready device=demo " in done.stderr
@@ -104,6 +104,7 @@ def test_a_withheld_and_an_empty_window_say_so_instead_of_zeros():
     withheld = {**MESSAGE, "people": None, "suppressed": True, "percentages": None}
     assert bars(withheld) == ["shop  2026-11-22 10:00:00 UTC  too few people to show"]
     assert bars({**MESSAGE, "people": 0, "percentages": None})[0].endswith("nobody here")
+    assert bars({**MESSAGE, "frames": 0, "people": None, "percentages": None})[0].endswith("no picture from the camera")
 
 
 def test_watch_draws_what_a_device_publishes(broker, tmp_path):

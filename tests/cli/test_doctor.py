@@ -172,14 +172,26 @@ def test_a_camera_that_is_not_there_fails_with_its_own_words() -> None:
     assert "ls /dev/v4l/by-id" in checks[0].fix
 
 
-@pytest.mark.parametrize(("state", "status"), [("active", "warning"), ("reloading", "warning"), ("inactive", "failed")])
-def test_a_camera_that_the_service_holds_is_not_a_fault(
-    state: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("state", "said", "status", "told"),
+    [
+        ("active", "camera running, 15 frames/s", "ok", "countenance.service says: camera running, 15 frames/s"),
+        ("reloading", "camera running", "ok", "countenance.service says: camera running"),
+        ("active", "camera starting", "warning", "countenance.service says: camera starting"),
+        ("active", "camera gone (no /dev/video7)", "failed", "countenance.service says: camera gone (no /dev/video7)"),
+        ("active", "camera stalled (no new picture)", "failed", "camera stalled"),
+        ("active", "paused", "failed", "countenance.service says: paused"),
+        ("inactive", "", "failed", "/dev/video-none does not exist"),
+    ],
+)
+def test_the_running_service_is_asked_for_the_camera_that_it_holds(
+    state: str, said: str, status: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    play_systemctl(tmp_path, state, monkeypatch)
+    play_systemctl(tmp_path, f"$(if [ $1 = show ]; then echo '{said}'; else echo {state}; fi)", monkeypatch)
     checks = list(doctor.run(config_of(camera={"source": "/dev/video-none"}), [("camera", camera.examine)]))
     assert statuses(checks) == {"camera": status}
-    assert ("systemctl stop countenance.service" in checks[0].fix) is (status == "warning")
+    assert told in checks[0].detail
+    assert (status == "ok") is (checks[0].fix == "")
 
 
 def test_without_systemd_the_service_is_not_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,7 @@ from edge_agent.host.clock import Clock, kernel_clock_synchronised
 from edge_agent.live import Live
 from edge_agent.message import encode
 from edge_agent.store import Store, open_store
+from edge_agent.types import CameraState
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import free_port, wait_until
 from tests.support.schemas import schema, undocumented, validate
@@ -214,6 +215,22 @@ def test_withheld_empty_and_old_windows_are_not_told(
     registry = make_registry(Config(), live, Health(), store)
     told = [registry.get_sample_value("countenance_share_percent", {"emotion": label}) for label in LABELS]
     assert told.count(None) == (0 if is_told else len(LABELS))
+
+
+def test_an_alert_about_the_camera_can_fire_from_the_start(store: Store) -> None:
+    live = Live()
+    registry = make_registry(Config(), live, Health(), store)
+
+    def states() -> dict[str, float | None]:
+        names = ("starting", "running", "stalled", "gone", "ended", "paused")
+        return {name: registry.get_sample_value("countenance_camera_state", {"state": name}) for name in names}
+
+    assert registry.get_sample_value("countenance_last_frame_age_seconds") is not None
+    assert states() == {"starting": 1, "running": 0, "stalled": 0, "gone": 0, "ended": 0, "paused": 0}
+    live.camera_changed(CameraState.GONE, "unplugged")
+    assert states()["gone"] == 1
+    live.update(paused=True)
+    assert states() == {"starting": 0, "running": 0, "stalled": 0, "gone": 0, "ended": 0, "paused": 1}
 
 
 def test_a_window_of_an_earlier_run_is_not_told(store: Store) -> None:

@@ -133,6 +133,21 @@ def test_gaps_and_bursts_are_no_part_of_the_frame_rate(at_s: list[float], fps: f
     assert rate.fps == pytest.approx(fps)
 
 
+def test_without_a_frame_nobody_knows_whether_anybody_was_there():
+    window = make_window(min_people=3)
+    report = window.close(10.0)
+    assert (report.frames, report.people, report.faces, report.suppressed, report.shares) == (
+        0,
+        None,
+        None,
+        False,
+        None,
+    )
+    window.count_frame(11.0)
+    report = window.close(20.0)
+    assert (report.frames, report.people, report.faces) == (1, 0, 0)
+
+
 def test_from_one_frame_a_second_on_a_single_sighting_does_not_count():
     window = make_window(min_people=1)
     for second in range(10):
@@ -178,7 +193,7 @@ def test_the_next_window_begins_empty():
     window.gate("small", 9)
     window.close(10.0)
     report = window.close(20.0)
-    assert (report.frames, report.faces, report.people, report.gated) == (0, 0, 0, None)
+    assert (report.frames, report.faces, report.people, report.gated) == (0, None, None, None)
 
 
 def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
@@ -197,7 +212,7 @@ def test_a_restart_drops_what_was_seen():
     see(window, {1: "happy"}, frames=30)
     window.restart(50.0)
     report = window.close(60.0)
-    assert (report.people, report.window_s) == (0, 10.0)
+    assert (report.frames, report.people, report.window_s) == (0, None, 10.0)
 
 
 def test_unequal_lengths_are_refused():

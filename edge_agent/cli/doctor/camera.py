@@ -12,6 +12,8 @@ from edge_agent.cli.doctor import faces, service
 from edge_agent.cli.doctor.check import Check, failed, ok, warning
 from edge_agent.config import CameraConfig, Config
 from edge_agent.errors import CameraError
+from edge_agent.host.redaction import redact
+from edge_agent.types import CameraState
 
 WARM_UP_S = 1.0
 """Not counted: automatic exposure settles, and some drivers deliver their first frames in a burst."""
@@ -41,11 +43,10 @@ def examine(config: Config) -> Iterable[Check]:
     shown = config.camera.backend
     try:
         sample = _look(config.camera)
-    except CameraError:
+    except CameraError as error:
         if not service.is_running():
             raise
-        fix = f"to test it: sudo systemctl stop {service.UNIT}"
-        yield warning("camera", f"{shown}: in use by {service.UNIT}, so not looked at", fix)
+        yield _as_the_service_says(shown, error)
         return
     if sample is None:
         yield failed("camera", f"{shown}: it opened but gave no frame", "look at camera.source")
@@ -55,6 +56,17 @@ def examine(config: Config) -> Iterable[Check]:
     yield _rate(config.camera, sample)
     yield exposure(sample.last)
     yield from faces.examine(sample.last, config)
+
+
+def _as_the_service_says(shown: str, error: CameraError) -> Check:
+    """The service has the camera, or waits for it: it knows better than whoever finds the camera busy."""
+    said = redact(service.status())
+    detail = f"{shown}: {service.UNIT} says: {said}"
+    if said.startswith(f"camera {CameraState.RUNNING.value}"):
+        return ok("camera", detail)
+    if said.startswith(f"camera {CameraState.STARTING.value}"):
+        return warning("camera", detail, "run the doctor again in half a minute")
+    return failed("camera", detail if said else str(error), str(error).partition("; ")[2] or "see docs/device.md")
 
 
 def _look(config: CameraConfig) -> Sample | None:

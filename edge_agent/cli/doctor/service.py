@@ -16,6 +16,11 @@ def is_running() -> bool:
     return _systemctl("is-active", UNIT).strip() in {"active", "reloading"}
 
 
+def status() -> str:
+    """What the service says of itself, as ``systemctl status`` shows it; its state of the camera comes first."""
+    return _systemctl("show", "-p", "StatusText", "--value", UNIT).strip()
+
+
 def groups() -> set[int]:
     """Groups that the unit and its drop-ins add to the account's own, as group ids."""
     names = _systemctl("show", "-p", "SupplementaryGroups", "--value", UNIT).split()
