@@ -118,7 +118,7 @@ def score(classifier: Classifier, photos: list[Photo], framing: Framing) -> dict
     result = {}
     for name, head in classifier.model.info.heads.items():
         top = np.full(len(photos), -1)
-        top[found] = (answers[name] / head.temperature + np.array(head.bias)).argmax(axis=1)
+        top[found] = head.calibrated(answers[name]).argmax(axis=1)
         result[name] = float(np.mean([(top[labels == label] == label).mean() for label in np.unique(labels)]))
     return result
 

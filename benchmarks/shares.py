@@ -5,15 +5,17 @@ Used by the measurement of the shares (prevalence.py) and by the choice of their
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge_agent.shares.estimate import Reference, Settings, ShareEstimator, working_point
+from edge_agent.shares.estimate import Settings, ShareEstimator
+from edge_agent.shares.reference import Reference
 from edge_agent.vision.classifier import Classifier
 from quantization.calibration import fit
 from training import data
@@ -35,11 +37,11 @@ class Row:
 
 
 ROWS = (
-    Row(30, "strong", 0.25),
+    Row(30, "strong", 0.30),
     Row(100, "strong", 0.45),
-    Row(1000, "strong", 0.65),
-    Row(100, "moderate", 0.15),
-    Row(100, "none", -0.10),
+    Row(1000, "strong", 0.50),
+    Row(100, "moderate", 0.10),
+    Row(100, "none", -0.05),
 )
 SMALL_ROWS = (
     *(Row(n, shift) for n in (3, 5, 10) for shift in ("strong", "moderate", "none")),
@@ -75,7 +77,7 @@ def ask(classifier: Classifier, faces: data.Faces) -> Answers:
     labels = faces.labels_by_head()[classifier.head_name]
     batches = [
         classifier.classify(faces.images[start : start + 64, :, :, None]).probabilities
-        for start in tqdm(range(0, len(faces), 64), desc="faces", unit="batch", leave=False)
+        for start in tqdm(range(0, len(faces), 64), desc="faces", unit="batch", leave=False, disable=None)
     ]
     return Answers(np.concatenate(batches).astype(np.float64), labels)[np.flatnonzero(labels >= 0)]
 
@@ -117,34 +119,72 @@ def measure_halvings(
     return {key: [result[key] for result in results] for key in results[0] if key not in ("people", "shift", "goal")}
 
 
-def groups(row: Row, faces: Answers, prior: Array, windows: int, draw: int = 0) -> Iterator[tuple[Array, Array]]:
-    """Posteriors (people, 7) and true shares (7,) of each group, the same at every call with the same ``draw``."""
+def working_point(posteriors: Array, prior: Array, steps: int = 100) -> Array:
+    """Shares of greatest likelihood, by EM for a shift of the labels.
+
+    Saerens, Latinne and Decaestecker (2002), "Adjusting the outputs of a classifier to new a priori probabilities".
+    """
+    ratios, shares = posteriors / prior, prior
+    for _ in range(steps):
+        # The E step without its (n, classes) array of responsibilities: their column sums are all that is needed.
+        shares = shares * (1.0 / (ratios @ shares) @ ratios) / len(ratios)
+    return shares
+
+
+def groups(
+    row: Row, faces: Answers, prior: Array, windows: int, draw: int = 0, among: Sequence[int] | None = None
+) -> Iterator[tuple[Array, Array]]:
+    """Posteriors (people, 7) and true shares (7,) of each group, the same at every call with the same ``draw``.
+
+    ``among`` are the only emotions that people show; None for all.
+    """
     rng = np.random.default_rng([SEED, row.people, len(row.shift), *([draw] if draw else [])])
     classes = len(prior)
+    shown = np.arange(classes) if among is None else np.array(among)
+    usual = prior[shown] / prior[shown].sum()
     by_class, counts = np.argsort(faces.labels, kind="stable"), np.bincount(faces.labels, minlength=classes)
     first = np.cumsum(counts) - counts
     for _ in range(windows):
-        concentration = {"strong": np.ones(classes), "moderate": 20 * prior}.get(row.shift)
-        mix = prior if concentration is None else rng.dirichlet(concentration)
-        labels = rng.choice(classes, row.people, p=mix)
+        concentration = {"strong": np.ones(len(shown)), "moderate": 20 * usual}.get(row.shift)
+        mix = usual if concentration is None else rng.dirichlet(concentration)
+        labels = shown[rng.choice(len(shown), row.people, p=mix)]
         chosen = by_class[first[labels] + (rng.random(row.people) * counts[labels]).astype(int)]
         yield faces.posteriors[chosen], np.bincount(labels, minlength=classes) / row.people
 
 
+Way = Callable[[Array], Array]
+"""From posteriors (people, 7) to shares (7,)."""
+
+
 def measure(
-    row: Row, faces: Answers, prior: Array, estimator: ShareEstimator, windows: int, draw: int = 0
+    row: Row,
+    faces: Answers,
+    prior: Array,
+    estimator: ShareEstimator,
+    windows: int,
+    draw: int = 0,
+    *,
+    others: Mapping[str, Way] = MappingProxyType({}),
+    among: Sequence[int] | None = None,
 ) -> dict[str, Any]:
-    """Mean absolute error per class in points, for each way, and how often the 90 % intervals hold."""
-    errors: dict[str, list[Array]] = {"mean": [], "top": [], "em": [], "ours": []}
+    """Mean absolute error per class in points, for each way, and how often the 90 % intervals hold.
+
+    ``others`` are further ways that are asked about the same groups; the rest is as for :func:`groups`.
+    """
+    errors: dict[str, list[Array]] = {name: [] for name in ("mean", "top", *others, "ours")}
     held, widths = [], []
     for posteriors, truth in tqdm(
-        groups(row, faces, prior, windows, draw), total=windows, desc=f"{row.people}, {row.shift}", leave=False
+        groups(row, faces, prior, windows, draw, among),
+        total=windows,
+        desc=f"{row.people}, {row.shift}",
+        leave=False,
+        disable=None,
     ):
         shares = estimator.estimate(posteriors)
         estimates = {
             "mean": posteriors.mean(axis=0),
             "top": np.bincount(posteriors.argmax(axis=1), minlength=len(prior)) / len(posteriors),
-            "em": working_point(posteriors, prior),
+            **{name: way(posteriors) for name, way in others.items()},
             "ours": np.array(list(shares.percentages.values())) / 100,
         }
         for name, estimate in estimates.items():

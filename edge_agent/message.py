@@ -59,14 +59,19 @@ def window_payload(stored: StoredWindow, device_id: str, historical: bool = Fals
     }
 
 
+_SHARES = ("percentages", "percentages_raw", "intervals", "method", "percentages_even", "familiar")
+
+
 def _shares(shares: Shares | None) -> dict[str, Any]:
     if shares is None:
-        return {"percentages": None, "percentages_raw": None, "intervals": None, "method": None}
+        return dict.fromkeys(_SHARES)
     return {
         "percentages": dict(shares.percentages),
         "percentages_raw": dict(shares.percentages_raw),
         "intervals": {label: list(bounds) for label, bounds in shares.intervals.items()},
         "method": shares.method,
+        "percentages_even": None if shares.percentages_even is None else dict(shares.percentages_even),
+        "familiar": shares.familiar,
     }
 
 

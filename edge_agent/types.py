@@ -150,6 +150,10 @@ class Shares:
     """How ``percentages`` was estimated, as docs/mqtt.md names it."""
     people: int
     """People that the shares are made from."""
+    percentages_even: Mapping[str, float] | None = None
+    """The plain average if all emotions were equally common: one decimal, sums to 100.0; None in windows of old."""
+    familiar: float | None = None
+    """How likely this camera's faces are answered as the reference faces are, 0 to 1; None where nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)

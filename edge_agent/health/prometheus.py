@@ -104,13 +104,15 @@ class _Collector:
         from prometheus_client.core import GaugeMetricFamily
 
         family = GaugeMetricFamily("countenance_share_percent", "Latest window's shares of people", labels=["emotion"])
-        state = self._live.state
+        state, familiar = self._live.state, None
         shares = None if state.report is None else state.report.shares
         age_s, stale_after_s = state.report_age_s(time.monotonic()), state.stale_after_s
         if shares is not None and age_s is not None and stale_after_s is not None and age_s <= stale_after_s:
             for emotion, share in shares.percentages.items():
                 family.add_metric([emotion], share)
+            familiar = shares.familiar
         yield family
+        yield _gauge("familiar", "How likely the faces are read like those the model was measured on, 0 to 1", familiar)
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:

@@ -18,7 +18,13 @@ _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", 
 _THEMES = ("light", "dark")
 _DEFAULT_TITLE = KioskConfig().title
 _NO_FIGURE = "–"
+FAMILIAR_FROM = 0.5
+"""Below it the page says that the camera's faces are unlike those that the model was measured on."""
 STATES = (*(state.value for state in State), "agent_down", "stale")
+
+
+def _is_unfamiliar(figures: Mapping[str, Any]) -> bool:
+    return figures["familiar"] is not None and figures["familiar"] < FAMILIAR_FROM
 
 
 def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict: bool) -> Html:
@@ -33,7 +39,8 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
         {
             **_common(config, visit),
             **_texts(words, "skip", "shares", "trend", "trend_hour", "trend_day", "trend_table", "trend_chart"),
-            **_texts(words, "trend_empty", "close", "range", "notice", "notice_meaning"),
+            **_texts(words, "trend_empty", "close", "notice", "notice_meaning"),
+            "range": words.text("unfamiliar" if _is_unfamiliar(figures) else "range"),
             "state": state,
             "mood": _kind(top["label"]) if top else "none",
             "script": static_url("board.js"),
@@ -57,6 +64,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
                     "texts": words.texts,
                     "state_texts": {name: _state_text(config, words, name) for name in STATES},
                     "figures": figures,
+                    "familiar_from": FAMILIAR_FROM,
                 }
             ),
         },

@@ -85,6 +85,7 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
         "span_s": visible.span_s if visible else None,
         "rolling": visible.rolling if visible else False,
         "method": visible.shares.method if visible else None,
+        "familiar": visible.shares.familiar if visible else None,
         "emotions": [_emotion(label, visible.shares if visible else None) for label in labels],
         "identify_s": _identify_s(live, now),
         "build": build,

@@ -34,8 +34,8 @@ class Cohort:
     entered_monotonic_s: float
     people: frozenset[int]
     """Their lineages."""
-    posteriors: NDArray[np.float64]
-    """One row a track, shape (tracks, classes)."""
+    rows: NDArray[np.float64]
+    """One row a track, shape (tracks, columns)."""
 
 
 class RollingPeople:
@@ -49,9 +49,9 @@ class RollingPeople:
         self._cohorts: deque[Cohort] = deque()
 
     @property
-    def posteriors(self) -> NDArray[np.float64] | None:
+    def rows(self) -> NDArray[np.float64] | None:
         """One row for each person in the estimate; None when nobody is."""
-        return np.concatenate([cohort.posteriors for cohort in self._cohorts]) if self._cohorts else None
+        return np.concatenate([cohort.rows for cohort in self._cohorts]) if self._cohorts else None
 
     @property
     def cohorts(self) -> tuple[Cohort, ...]:
@@ -61,7 +61,7 @@ class RollingPeople:
     def enter(
         self,
         lineages: Sequence[int],
-        posteriors: NDArray[np.float64],
+        rows: NDArray[np.float64],
         *,
         groups: Collection[frozenset[int]],
         now_monotonic_s: float,
@@ -70,7 +70,7 @@ class RollingPeople:
 
         Args:
             lineages: the lineage of each row; tracks of one lineage may be one person, and count as one here.
-            posteriors: shape (n, classes).
+            rows: the averages of each, shape (n, columns).
             groups: the lineages of people who were seen at the same time, so that no two of a group are one person.
             now_monotonic_s: when the window closed.
         """
@@ -79,8 +79,8 @@ class RollingPeople:
         entering = self._cohort(frozenset(lineages), known, groups)
         if not entering:
             return self.expire(now_monotonic_s)
-        rows = np.array([lineage in entering for lineage in lineages], dtype=bool)
-        self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, posteriors[rows])])
+        enters = np.array([lineage in entering for lineage in lineages], dtype=bool)
+        self._cohorts = deque([*alive, Cohort(now_monotonic_s, entering, rows[enters])])
         return True
 
     def _cohort(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edge_agent.config import PrivacyConfig, WindowConfig
 from edge_agent.host.clock import Clock
 from edge_agent.shares.estimate import ShareEstimator
+from edge_agent.shares.familiar import PastDay
 from edge_agent.shares.rolling import RollingPeople
 from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
 
@@ -68,14 +69,14 @@ class _Person:
 
     lineage: int
     weighted: NDArray[np.float64]
-    """Sum of weight times posterior, shape (classes,)."""
+    """Sum of weight times both readings of the answer, shape (2 x classes,)."""
     weight: float = 0.0
     sightings: int = 0
     alive: bool = False
     """Whether it is known to be no photograph."""
 
-    def add(self, posterior: NDArray[np.float64], weight: float) -> None:
-        self.weighted += weight * posterior
+    def add(self, reading: NDArray[np.float64], weight: float) -> None:
+        self.weighted += weight * reading
         self.weight += weight
         self.sightings += 1
 
@@ -101,6 +102,7 @@ class Window:
         self._rate = FrameRate()
         self.rolling_people = RollingPeople(config.rolling_s, privacy.min_people)
         self._rolling_shares: Shares | None = None
+        self._past = PastDay(estimator)
         self.restart(clock.monotonic_s())
 
     def restart(self, now_monotonic_s: float) -> None:
@@ -142,10 +144,11 @@ class Window:
         Raises:
             ValueError: the four do not have the same length.
         """
-        for face, posterior, weight, lives in zip(tracked, scores.probabilities, weights, alive, strict=True):
-            nobody = _Person(face.lineage, np.zeros(len(self._estimator.labels)))
-            person = self._people.setdefault(face.track, nobody)
-            person.add(posterior.astype(np.float64), float(weight))
+        # Read before they are averaged: a person's face changes within a window, and reading is not linear.
+        readings = self._estimator.read(scores.probabilities)
+        for face, reading, weight, lives in zip(tracked, readings, weights, alive, strict=True):
+            person = self._people.setdefault(face.track, _Person(face.lineage, np.zeros_like(reading)))
+            person.add(reading, float(weight))
             person.alive |= bool(lives)
         self._together.add(frozenset(face.track for face in tracked))
         if len(self._together) > KEPT_GROUPS:
@@ -173,6 +176,9 @@ class Window:
         suppressed = 0 < max(map(len, groups), default=0) < self._privacy.min_people
         published = [] if suppressed else list(counted.values())
         is_told = bool(self.frames) and not suppressed  # without a picture it is not known who was there
+        doubt = self._past.doubt
+        if published:
+            self._past.add(_rows(published), now_monotonic_s)
         report = WindowReport(
             window_start=self._start,
             start_monotonic_s=self._start_s,
@@ -181,10 +187,10 @@ class Window:
             faces=sum(person.sightings for person in counted.values()) if is_told else None,
             people=len(counted) if is_told else None,
             suppressed=suppressed,
-            shares=self._estimator.estimate(_rows(published)) if published else None,
+            shares=self._estimator.estimate_people(_rows(published), doubt) if published else None,
             # Without anyone counted they might be all of one person, who is turned away.
             gated=dict(self._gated) if published else None,
-            rolling=self._roll(published, groups, now_monotonic_s),
+            rolling=self._roll(published, groups, doubt, now_monotonic_s),
         )
         self.restart(now_monotonic_s)
         return report
@@ -202,7 +208,9 @@ class Window:
         """Lineages of those who counted and were seen at the same time."""
         return {frozenset(counted[track].lineage for track in group & counted.keys()) for group in self._together}
 
-    def _roll(self, people: list[_Person], groups: Collection[frozenset[int]], now_s: float) -> RollingShares | None:
+    def _roll(
+        self, people: list[_Person], groups: Collection[frozenset[int]], doubt: NDArray[np.float64], now_s: float
+    ) -> RollingShares | None:
         """Let a published window's people enter; the estimate is computed anew only when its people changed."""
         if not self._config.rolling_s:
             return None
@@ -213,11 +221,11 @@ class Window:
         else:
             changed = self.rolling_people.expire(now_s)
         if changed:
-            rows = self.rolling_people.posteriors
-            self._rolling_shares = None if rows is None else self._estimator.estimate(rows)
+            rows = self.rolling_people.rows
+            self._rolling_shares = None if rows is None else self._estimator.estimate_people(rows, doubt)
         return RollingShares(self._config.rolling_s, self._rolling_shares)
 
 
 def _rows(people: list[_Person]) -> NDArray[np.float64]:
-    """Each one's posterior, averaged over sightings by quality, shape (people, classes)."""
+    """Each one's readings, averaged over sightings by quality, shape (people, 2 x classes)."""
     return np.stack([person.weighted / person.weight for person in people])

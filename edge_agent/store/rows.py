@@ -136,6 +136,8 @@ def _encode_shares(shares: Shares, labels: Labels) -> list[Any]:
         _tenths(bounds),
         shares.method,
         shares.people,
+        None if shares.percentages_even is None else _tenths(shares.percentages_even[label] for label in labels),
+        shares.familiar,
     ]
 
 
@@ -144,13 +146,15 @@ def _tenths(percents: Any) -> list[int]:
 
 
 def _decode_shares(value: list[Any], labels: Labels) -> Shares:
-    best, raw, bounds, method, people = value
+    best, raw, bounds, method, people, even, familiar = value
     return Shares(
         percentages=_percents(best, labels),
         percentages_raw=_percents(raw, labels),
         intervals=dict(zip(labels, zip(*[iter(tenth / 10 for tenth in bounds)] * 2, strict=True), strict=True)),
         method=method,
         people=people,
+        percentages_even=None if even is None else _percents(even, labels),
+        familiar=familiar,
     )
 
 

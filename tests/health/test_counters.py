@@ -200,6 +200,7 @@ def test_prometheus_reads_the_same_figures(store: Store) -> None:
     assert read["countenance_windows_pending", ""] == 1
     assert stored.report.shares is not None
     assert {label: read["countenance_share_percent", label] for label in LABELS} == stored.report.shares.percentages
+    assert read["countenance_familiar", ""] == stored.report.shares.familiar
 
 
 @pytest.mark.parametrize(
@@ -215,6 +216,7 @@ def test_withheld_empty_and_old_windows_are_not_told(
     registry = make_registry(Config(), live, Health(), store)
     told = [registry.get_sample_value("countenance_share_percent", {"emotion": label}) for label in LABELS]
     assert told.count(None) == (0 if is_told else len(LABELS))
+    assert (registry.get_sample_value("countenance_familiar") is not None) == is_told
 
 
 def test_an_alert_about_the_camera_can_fire_from_the_start(store: Store) -> None:

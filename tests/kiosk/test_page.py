@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,17 @@ def test_the_rolling_estimate_is_labelled_as_such(stage: Stage, opened: Open):
     has_state(page, "too_few")
     expect(page.locator("#hero-lead")).to_have_text("Strongest lately")
     expect(page.locator("#people")).to_have_text("People counted: 41, in the last 15 minutes")
+
+
+def test_unfamiliar_faces_are_named_in_words(stage: Stage, opened: Open):
+    """Beside the figures, as soon as a window says so, and no longer than that; also without script."""
+    page = opened()
+    expect(page.locator("#range")).to_have_text(re.compile("^Best estimates"))
+    stage.tell(report_of(replace(shares_of(TYPICAL), familiar=0.1)))
+    expect(page.locator("#range")).to_have_text(re.compile("unlike those this device was tested on"))
+    expect(opened(java_script_enabled=False).locator("#range")).to_have_text(re.compile("unlike those"))
+    stage.tell(report_of(shares_of(TYPICAL)))
+    expect(page.locator("#range")).to_have_text(re.compile("^Best estimates"))
 
 
 def test_the_device_shows_its_name_when_asked(stage: Stage, opened: Open):

@@ -58,6 +58,8 @@ function draw() {
   set("chip", text(`state_${state}`));
   drawHero(state, top, showsTop, stale);
   drawBars(top);
+  const unfamiliar = figures.familiar !== null && figures.familiar < page.familiar_from;
+  set("range", text(unfamiliar ? "unfamiliar" : "range"));
   speak(state, top, showsTop);
 }
 

@@ -1,0 +1,87 @@
+"""What the classifier answers to faces of each emotion, measured on faces whose emotion is known.
+
+Each answer is read twice: as the classifier gives it, and as it would be if all emotions were equally common. Means of
+both readings over a group hold nearly all that the group's answers say about its shares
+(``benchmarks/prevalence.py`` compares them with EM, which needs every single answer), and they add up over groups.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Faces with known labels that the network was not trained on."""
+
+    posteriors: Array
+    """Calibrated posteriors, shape (m, classes)."""
+    labels: NDArray[np.int64]
+    """Index of the true class, shape (m,)."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """How the classifier answers to faces of each true emotion; ``f`` is the number of :func:`free` columns."""
+
+    mean: Array
+    """Mean reading, shape (f, classes), one column a true class."""
+    scatter: Array
+    """Covariance of the readings of single faces, shape (classes, f, f)."""
+    faces: Array
+    """How many faces each class was measured on, shape (classes,)."""
+
+
+def readings(posteriors: Array, prior: Array) -> Array:
+    """Both readings of each answer, side by side.
+
+    Args:
+        posteriors: shape (n, classes), each row sums to 1.
+        prior: the shares that they were calibrated on, shape (classes,), each above 0.
+
+    Returns:
+        Shape (n, 2 x classes): the posteriors, then the same as if all emotions were equally common.
+    """
+    even = posteriors / prior
+    even /= even.sum(axis=1, keepdims=True)
+    return np.concatenate([posteriors, even], axis=1)
+
+
+def free(rows: Array) -> Array:
+    """Readings without the last class of each half: each half sums to 1, so it says nothing new."""
+    classes = rows.shape[-1] // 2
+    return np.delete(rows, [classes - 1, 2 * classes - 1], axis=-1)
+
+
+def respond(reference: Reference, prior: Array, label_trust: float) -> Response:
+    """The response of reference faces.
+
+    Args:
+        reference: the faces.
+        prior: the shares that their posteriors were calibrated on.
+        label_trust: how much of a face's class is its label, 0 to 1; the rest is its posterior, which steadies rare
+            classes.
+
+    Raises:
+        ValueError: a class has no face.
+    """
+    classes = len(prior)
+    counts = np.bincount(reference.labels, minlength=classes)
+    if len(counts) != classes or (counts == 0).any():
+        raise ValueError(f"every class needs reference faces, but they number {counts.tolist()}")
+    members = label_trust * np.eye(classes)[reference.labels] + (1.0 - label_trust) * reference.posteriors
+    return _measure(free(readings(reference.posteriors, prior)), members)
+
+
+def _measure(rows: Array, members: Array) -> Response:
+    """Mean and scatter of the rows (m, f) of each class, to which each face belongs by ``members`` (m, classes)."""
+    faces = members.sum(axis=0)
+    parts = members / faces
+    mean = rows.T @ parts
+    scatter = np.stack([(rows * part[:, None]).T @ rows for part in parts.T])
+    return Response(mean, scatter - mean.T[:, :, None] * mean.T[:, None, :], faces)
