@@ -27,6 +27,7 @@ from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse
 from edge_agent.preflight import check_fit
 from edge_agent.shares.window import Window
 from edge_agent.store import open_store
+from edge_agent.store.trend import Corrector
 from edge_agent.vision.classifier import Classifier, load_classifier
 from edge_agent.vision.pipeline import Pipeline
 
@@ -102,16 +103,17 @@ class Assembly:
         labels = self._classifier.labels
         check_fit(config, lambda: labels)
         self._detector = load_detector(config.detector)
-        self._store = open_store(config.store, self._session, self._classifier.model.id)
+        self._store = open_store(config.store, self._session, self._classifier.id)
         self._wake_publisher: Callable[[], None] = lambda: None
-        window = Window(config.window, config.privacy, self._classifier.head.share_estimator(labels))
+        self._estimator = self._classifier.head.share_estimator(labels)
+        window = Window(config.window, config.privacy, self._estimator)
         self._agent = Agent(
             config=config,
             ready={
                 "device": config.device.id,
                 "session": self._session,
                 "detector": self._detector.kind,
-                "model": self._classifier.model.id,
+                "model": self._classifier.id,
                 "runtime": self._classifier.runtime_name,
                 "camera": config.camera.backend,
                 "store": "memory" if self._store.in_memory else str(config.store.path),
@@ -179,7 +181,7 @@ class Assembly:
         if config.kiosk.enabled:
             from edge_agent.kiosk import Kiosk
 
-            page = Kiosk(config, self._live, self._store, self._classifier.labels, registry)
+            page = Kiosk(config, self._live, self._store, Corrector(self._classifier.id, self._estimator), registry)
             page.start()
             stack.callback(page.stop)
 

@@ -43,8 +43,7 @@ def ask_classifier(classifier: Classifier, images: NDArray[np.uint8]) -> Answers
 def published(classifier: Classifier, images: NDArray[np.uint8]) -> Answers:
     """What a device's top labels come from: calibrated logits by head, softmax of which are the posteriors."""
     return {
-        name: logits / classifier.model.info.heads[name].temperature
-        + np.array(classifier.model.info.heads[name].bias, np.float32)
+        name: classifier.model.info.heads[name].calibrated(logits)
         for name, logits in ask_classifier(classifier, images).items()
     }
 

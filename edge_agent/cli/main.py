@@ -91,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-c", "--config", type=Path, metavar="FILE", help="names the store; default: all defaults")
     export.add_argument("--from", dest="start", type=_moment, metavar="TIME", help="ISO 8601; default: the oldest")
     export.add_argument("--to", dest="end", type=_moment, metavar="TIME", help="not included; default: the newest")
+    export.add_argument("--bucket", choices=("hour", "day"), help="add windows up by the hour or the day of UTC")
     export.add_argument("--json", action="store_true", help="one JSON object a line, as on MQTT")
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     export.set_defaults(run=_export)
@@ -225,15 +226,15 @@ def _watch(args: argparse.Namespace) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from edge_agent.cli.export import export, write_file
+    from edge_agent.cli.export import Wanted, export, write_file
     from edge_agent.config import load_config
 
-    config = load_config(args.config)
+    config, wanted = load_config(args.config), Wanted(args.start, args.end, args.json, args.bucket)
     if args.output is None:
-        export(config, args.start, args.end, args.json, sys.stdout)
+        export(config, wanted, sys.stdout)
     else:
-        count = write_file(config, args.start, args.end, args.json, args.output)
-        print(f"{args.output}: {count} windows")
+        count = write_file(config, wanted, args.output)
+        print(f"{args.output}: {count} {'windows' if wanted.bucket is None else f'{wanted.bucket}s'}")
     return 0
 
 

@@ -30,6 +30,7 @@ from edge_agent.kiosk.visit import Visit, visit_of
 from edge_agent.live import Live, LiveState
 from edge_agent.store import Store
 from edge_agent.store.table import csv_lines
+from edge_agent.store.trend import Corrector
 
 _TYPES = {
     ".css": "text/css",
@@ -56,7 +57,7 @@ class Site:
         config: the whole configuration.
         live: the agent's state.
         store: its windows.
-        labels: the model's emotion names.
+        corrector: of the model in use, whose labels are shown.
         registry: what ``/metrics`` publishes.
     """
 
@@ -65,13 +66,13 @@ class Site:
         config: Config,
         live: Live,
         store: Store,
-        labels: tuple[str, ...],
+        corrector: Corrector,
         registry: CollectorRegistry,
     ) -> None:
         self._config, self._live, self._store = config, live, store
-        self._labels, self._registry = labels, registry
-        self._shown = shown_labels(config, labels)
-        self._history = History(store)
+        self._labels, self._registry = corrector.estimator.labels, registry
+        self._shown = shown_labels(config, self._labels)
+        self._history = History(store, corrector)
         self._turns = asyncio.Semaphore(READERS)
         self._logo = check_logo(config.kiosk.logo)
         self.pictures = Pictures(config)

@@ -6,11 +6,11 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from edge_agent.message import encode, utc_text
 from edge_agent.store import Store
-from edge_agent.store.trend import Bucket, SumRow, merge, width_ms
+from edge_agent.store.table import bucket_payload
+from edge_agent.store.trend import Corrector, SumRow, merge, width_ms
 
 MAX_BUCKETS = 2000
 MIN_BUCKET_S = 1.0
@@ -66,8 +66,9 @@ def parse_query(values: Mapping[str, str], now: datetime) -> Query:
 class History:
     """Answers of ``/api/history``, each kept for a moment, so that fifty screens ask the disk once."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, corrector: Corrector) -> None:
         self._store = store
+        self._corrector = corrector
         self._answers: dict[tuple[str, ...], tuple[float, bytes]] = {}
 
     def answer(self, values: Mapping[str, str]) -> Iterator[bytes]:
@@ -93,23 +94,15 @@ class History:
                 "from": utc_text(query.start),
                 "to": utc_text(query.end),
                 "bucket_s": query.bucket_s,
-                "buckets": [_as_dict(bucket) for bucket in merge(rows, width_ms(query.bucket_s))],
+                "buckets": [
+                    bucket_payload(bucket) for bucket in merge(rows, width_ms(query.bucket_s), self._corrector)
+                ],
             }
         )
         if len(self._answers) >= _CACHED:
             self._answers.clear()
         self._answers[key] = asked_s, body
         yield body
-
-
-def _as_dict(bucket: Bucket) -> dict[str, Any]:
-    return {
-        "start": utc_text(bucket.start),
-        "windows": bucket.windows,
-        "suppressed": bucket.suppressed,
-        "people": bucket.people,
-        "percentages": None if bucket.percentages is None else dict(bucket.percentages),
-    }
 
 
 def _moment(name: str, text: str, now: datetime) -> datetime:

@@ -14,6 +14,7 @@ from edge_agent.host.sockets import listen
 from edge_agent.kiosk.language import load_language
 from edge_agent.live import Live
 from edge_agent.store import Store
+from edge_agent.store.trend import Corrector
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -32,7 +33,7 @@ class Kiosk:
         config: the whole configuration.
         live: the agent's state.
         store: its windows.
-        labels: the model's emotion names, in its order.
+        corrector: of the model in use, whose labels are shown.
         registry: what ``/metrics`` publishes.
 
     Raises:
@@ -45,7 +46,7 @@ class Kiosk:
         config: Config,
         live: Live,
         store: Store,
-        labels: tuple[str, ...],
+        corrector: Corrector,
         registry: CollectorRegistry,
     ) -> None:
         try:
@@ -61,7 +62,7 @@ class Kiosk:
             ) from error
         load_language(config.kiosk.language)
         self._kiosk = config.kiosk
-        self._site = Site(config, live, store, labels, registry)
+        self._site = Site(config, live, store, corrector, registry)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._site.app(),

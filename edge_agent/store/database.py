@@ -227,22 +227,27 @@ class Database:
         return row or (0, "", 0)
 
     def sums(self, start_ms: int, end_ms: int, bucket_ms: int) -> list[SumRow]:
-        """Windows that started from ``start_ms`` up to ``end_ms``, summed per bucket and order of labels."""
+        """Windows that started from ``start_ms`` up to ``end_ms``, summed per bucket, model and order of labels."""
         query = "SELECT DISTINCT labels FROM windows WHERE start_ms >= ? AND start_ms < ?"
         orders = [labels for (labels,) in self._sql.execute(query, (start_ms, end_ms))]
         return [row for order in orders for row in self._sums_of(order, start_ms, end_ms, bucket_ms)]
 
     def _sums_of(self, order: str, start_ms: int, end_ms: int, bucket_ms: int) -> Iterator[SumRow]:
         labels = order.split(",") if order else []
-        weighted = "".join(f", total(people * json_extract(shares, '$[0][{i}]'))" for i in range(len(labels)))
-        query = (
-            f"SELECT start_ms / ?, count(*), sum(suppressed), total(people){weighted} FROM windows "  # noqa: S608
-            f"WHERE labels = ? AND start_ms >= ? AND start_ms < ? AND {_IS_INTACT} GROUP BY 1"
+        n = len(labels)
+        # The best estimate and both averages of the answers.
+        sums = "".join(
+            f", total(people * json_extract(shares, '$[{place}][{i}]'))" for place in (0, 1, 5) for i in range(n)
         )
-        for bucket, windows, suppressed, people, *values in self._sql.execute(
+        query = (
+            f"SELECT start_ms / ?, model, count(*), sum(suppressed), total(people){sums} FROM windows "  # noqa: S608
+            f"WHERE labels = ? AND start_ms >= ? AND start_ms < ? AND {_IS_INTACT} GROUP BY 1, 2"
+        )
+        for bucket, model, windows, suppressed, people, *values in self._sql.execute(
             query, (bucket_ms, order, start_ms, end_ms)
         ):
-            yield SumRow(bucket, windows, suppressed, int(people), dict(zip(labels, values, strict=True)))
+            weighted = dict(zip(labels, values[:n], strict=True))
+            yield SumRow(bucket, windows, suppressed, int(people), weighted, model, values[n:])
 
     def reach(self) -> tuple[int, int] | None:
         """The first and the last start in milliseconds since 1970; None when there are no windows."""

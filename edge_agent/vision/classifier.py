@@ -11,7 +11,7 @@ from edge_agent.config import ModelConfig
 from edge_agent.errors import ModelError
 from edge_agent.host.runtime import RuntimeChoice, open_interpreter
 from edge_agent.types import EmotionScores
-from edge_agent.vision.model import Head, Model, load_model
+from edge_agent.vision.model import Head, Model, load_model, reading_id
 
 # TensorFlow's own interpreter gives the same answers as litert: both are built from its sources, with XNNPACK.
 _SELF_TEST_OF = {"litert": "litert", "tflite": "tflite", "tensorflow": "litert"}
@@ -46,6 +46,11 @@ class Classifier:
         self._steps = _steps(*self._input["quantization"])
 
     @property
+    def id(self) -> str:
+        """How windows name what read their faces; windows of one id may be added up."""
+        return reading_id(self.model.info, self.head_name)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Emotion names, in the order of the scores' columns."""
         return self.model.info.labels
@@ -57,7 +62,7 @@ class Classifier:
 
     def classify(self, crops: NDArray[np.uint8]) -> EmotionScores:
         """Calibrated posteriors of grey crops of shape (n, height, width, 1); n may be 0."""
-        calibrated = self.logits(crops) / self.head.temperature + np.array(self.head.bias, np.float32)
+        calibrated = self.head.calibrated(self.logits(crops))
         powers = np.exp(calibrated - calibrated.max(axis=1, keepdims=True))
         return EmotionScores(self.labels, (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32))
 

@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from edge_agent.errors import ModelError
 from edge_agent.host.runtime import read_model_file, read_tflite
-from edge_agent.shares.estimate import Reference, ShareEstimator
+from edge_agent.shares.estimate import ShareEstimator
+from edge_agent.shares.reference import Reference
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -40,7 +41,7 @@ def _base64(value: str) -> str:
 
 
 class ReferenceFaces(_Strict):
-    """The network's answers to the faces that its calibration was fitted on, for :mod:`edge_agent.shares.estimate`."""
+    """The network's answers to the faces that its calibration was fitted on, for :mod:`edge_agent.shares.reference`."""
 
     labels: Annotated[str, AfterValidator(_base64)]
     """uint8, the index of each face's true label, in base64."""
@@ -70,6 +71,10 @@ class Head(_Strict):
     """Accuracy, macro-F1 and calibration error, as measured at export."""
     reference: ReferenceFaces | None = None
     """If it is missing, shares are plain averages."""
+
+    def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Calibrated logits, softmax of which are the posteriors, from the network's own, shape (n, labels) each."""
+        return logits / np.float32(self.temperature) + np.array(self.bias, np.float32)
 
     def share_estimator(self, labels: tuple[str, ...]) -> ShareEstimator:
         """The estimator of shares from this head's posteriors."""
@@ -123,15 +128,15 @@ class Model:
     content: bytes
     """The .tflite file."""
 
-    @property
-    def id(self) -> str:
-        """Its name in messages: the name and the first 12 digits of its hash."""
-        return f"{self.info.name}@{self.info.sha256[:12]}"
-
     def self_test_crops(self) -> NDArray[np.uint8]:
         """The stored crops, shape (n, height, width, 1)."""
         pixels = np.frombuffer(base64.b64decode(self.info.self_test.crops), dtype=np.uint8)
         return pixels.reshape(-1, self.info.input.height, self.info.input.width, 1)
+
+
+def reading_id(info: ModelInfo, head: str) -> str:
+    """How messages name what reads the faces: the model's name, 12 digits of its hash, and a head that is not usual."""
+    return f"{info.name}@{info.sha256[:12]}" + ("" if head == info.default_head else f"+{head}")
 
 
 def default_model_path() -> Path:

@@ -6,16 +6,19 @@ import csv
 import io
 import json
 import sqlite3
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge_agent.cli.export import export
+from edge_agent.cli.export import Wanted, export, load_corrector
 from edge_agent.cli.main import main
 from edge_agent.config import Config
 from edge_agent.errors import StoreError
 from edge_agent.message import window_payload
+from edge_agent.shares.pool import pooled
 from edge_agent.store import open_store
 from edge_agent.store.table import PLAIN, columns, csv_lines
 from tests.support.windows import LABELS, make_report
@@ -41,7 +44,7 @@ def fill(config: Config, count: int = 6) -> list[dict[str, object]]:
 
 def as_csv(config: Config, start: datetime | None = None, end: datetime | None = None) -> list[dict[str, str]]:
     target = io.StringIO()
-    count = export(config, start, end, False, target)
+    count = export(config, Wanted(start, end), target)
     rows = list(csv.DictReader(io.StringIO(target.getvalue())))
     assert count == len(rows)
     return rows
@@ -71,7 +74,7 @@ def test_what_is_withheld_is_empty_and_not_zero(config: Config):
 def test_json_lines_are_the_payloads_of_mqtt(config: Config):
     payloads = fill(config)
     target = io.StringIO()
-    assert export(config, None, None, True, target) == 6
+    assert export(config, Wanted(as_json=True), target) == 6
     assert [json.loads(line) for line in target.getvalue().splitlines()] == json.loads(json.dumps(payloads))
 
 
@@ -130,7 +133,7 @@ def test_labels_that_a_window_does_not_have_are_empty(config: Config):
     (header, line) = csv_lines([stored], (*LABELS, "contempt"), "hall")
     row = next(csv.DictReader(io.StringIO(header + line)))
     assert (row["contempt"], row["contempt_low"], row["contempt_raw"]) == ("", "", "")
-    assert len(row) == len(PLAIN) + 4 * 8
+    assert len(row) == len(PLAIN) + 5 * 8
 
 
 def test_the_command_writes_a_file_or_to_standard_output(
@@ -160,3 +163,32 @@ def test_the_command_s_failures_have_a_line_and_a_code_and_leave_no_half_file(
     with pytest.raises(SystemExit) as stop:
         main(["export", "--from", "yesterday"])
     assert stop.value.code == 2
+
+
+def test_hours_are_added_up_and_corrected_together(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """What one model read is one group of the hour; withheld windows are counted and nothing more."""
+    corrector = load_corrector(config.model)
+    store = open_store(config.store, "session-1", corrector.model)
+    rng = np.random.default_rng(1)
+    groups = [rng.dirichlet(np.ones(len(LABELS)), 8) for _ in range(4)]
+    for number, rows in enumerate(groups):
+        shares = corrector.estimator.estimate(rows)
+        report = make_report(number, START + timedelta(minutes=20 * number), people=8)
+        store.append(replace(report, shares=shares))
+    store.append(make_report(9, START + timedelta(minutes=5), people=None))
+    store.close()
+    settings = tmp_path / "agent.yaml"
+    settings.write_text(f"store: {{path: {config.store.path}}}\n")
+    assert main(["export", "-c", str(settings), "--bucket", "hour", "--json"]) == 0
+    hours = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [(hour["start"], hour["windows"], hour["suppressed"], hour["people"]) for hour in hours] == [
+        ("2026-03-01T12:00:00.000Z", 4, 1, 24),
+        ("2026-03-01T13:00:00.000Z", 1, 0, 8),
+    ]
+    first = pooled([("hall", corrector.estimator.estimate(rows)) for rows in groups[:3]], corrector.estimator)
+    assert hours[0]["percentages"] == first.percentages
+    assert hours[0]["method"] == "adjusted_means"
+    assert main(["export", "-c", str(settings), "--bucket", "day"]) == 0
+    (day,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (day["start"], day["people"], day["suppressed"]) == ("2026-03-01T00:00:00.000Z", "32", "1")
+    assert float(day["happy_low"]) <= float(day["happy"]) <= float(day["happy_high"])

@@ -20,7 +20,7 @@ from edge_agent.shares.rounding import percentages
 from edge_agent.store import open_store
 from edge_agent.types import CameraState, RollingShares, Shares, WindowReport
 from tests.support.broker import free_port
-from tests.support.windows import LABELS
+from tests.support.windows import LABELS, UNCORRECTED
 
 TYPICAL = {"angry": 4.0, "disgust": 1.6, "fear": 2.4, "happy": 46.0, "sad": 7.0, "surprise": 11.0, "neutral": 28.0}
 
@@ -41,7 +41,7 @@ def shares_of(weights: dict[str, float], people: int = 23) -> Shares:
         label: (round(max(0.0, p - half[label]), 1), round(min(100.0, p + half[label]), 1))
         for label, p in shares.items()
     }
-    return Shares(shares, shares, intervals, "em_map", people)
+    return Shares(shares, shares, intervals, "adjusted_means", people, shares, 0.9)
 
 
 def report_of(
@@ -86,7 +86,7 @@ class Stage:
         with ExitStack() as stack:
             self.store = open_store(self.config.store, "stage")
             stack.callback(self.store.close)
-            self.kiosk = Kiosk(self.config, self.live, self.store, LABELS, self.registry)
+            self.kiosk = Kiosk(self.config, self.live, self.store, UNCORRECTED, self.registry)
             self.kiosk.start()
             stack.callback(self.kiosk.stop)
             self._stack.push(stack.pop_all())

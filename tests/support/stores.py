@@ -14,6 +14,7 @@ from edge_agent.store import Store, open_store
 from edge_agent.store.trend import Bucket, merge, width_ms
 from edge_agent.types import StoredWindow
 from tests.support.clocks import SteppedClock
+from tests.support.windows import UNCORRECTED
 
 
 def config_for(directory: Path, **changes: object) -> StoreConfig:
@@ -77,4 +78,4 @@ def fill(folder: Path) -> Path:
 
 def buckets(store: Store, start: datetime, end: datetime, bucket_s: float) -> list[Bucket]:
     """As the page's history makes them."""
-    return merge(itertools.chain.from_iterable(store.sums(start, end, bucket_s)), width_ms(bucket_s))
+    return merge(itertools.chain.from_iterable(store.sums(start, end, bucket_s)), width_ms(bucket_s), UNCORRECTED)

@@ -7,19 +7,23 @@ from datetime import datetime, timedelta, timezone
 
 import numpy as np
 
+from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.shares.rounding import percentages
+from edge_agent.store.trend import Corrector
 from edge_agent.types import RollingShares, Shares, WindowReport
 
 LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+UNCORRECTED = Corrector("none of the windows' models", ShareEstimator(LABELS, [1 / 7] * 7))
+"""Averages the windows of all models."""
 
 
 def make_shares(seed: int, people: int = 5) -> Shares:
     rng = np.random.default_rng(seed)
-    best, raw = (dict(zip(LABELS, percentages(rng.dirichlet(np.ones(7))), strict=True)) for _ in range(2))
+    best, raw, even = (dict(zip(LABELS, percentages(rng.dirichlet(np.ones(7))), strict=True)) for _ in range(3))
     intervals = {
         label: (max(0.0, round(value - 5, 1)), min(100.0, round(value + 5, 1))) for label, value in best.items()
     }
-    return Shares(best, raw, intervals, "em", people)
+    return Shares(best, raw, intervals, "adjusted_means", people, even, 0.75)
 
 
 def make_report(
