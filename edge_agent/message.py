@@ -30,13 +30,16 @@ def utc_text(moment: datetime) -> str:
     return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def window_payload(stored: StoredWindow, device_id: str, historical: bool = False) -> dict[str, Any]:
+def window_payload(
+    stored: StoredWindow, device_id: str, historical: bool = False, *, rolling: bool = True
+) -> dict[str, Any]:
     """One window as docs/mqtt.md describes it.
 
     Args:
         stored: what the store returned.
         device_id: ``device.id`` of the configuration.
         historical: True when it is sent later than it was measured.
+        rolling: False leaves the rolling estimate out, for a broker that takes no message of that length.
     """
     report = stored.report
     return {
@@ -54,7 +57,7 @@ def window_payload(stored: StoredWindow, device_id: str, historical: bool = Fals
         "suppressed": report.suppressed,
         "gated": None if report.gated is None else dict(report.gated),
         **_shares(report.shares),
-        "rolling": None if report.rolling is None else _rolling(report.rolling),
+        "rolling": None if report.rolling is None or not rolling else _rolling(report.rolling),
         "model": stored.model,
     }
 

@@ -13,8 +13,9 @@ from edge_agent.config import Config
 from edge_agent.mqtt.payloads import DeviceInfo
 from edge_agent.mqtt.topics import Topics, topics_of
 
-_AVAILABLE = "{{ 'online' if value_json.state == 'online' else 'offline' }}"
-_PAUSED = "{{ {true: 'ON', false: 'OFF'}.get(value_json.paused) }}"
+PLATFORMS = ("sensor", "switch", "button")
+_AVAILABLE = "{{ 'online' if value_json.get('state') == 'online' else 'offline' }}"
+_PAUSED = "{{ {true: 'ON', false: 'OFF'}.get(value_json.get('paused')) }}"
 
 # (key, name, path in health's JSON, extra): shown under "Diagnostic" in Home Assistant
 _DIAGNOSTICS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -25,30 +26,76 @@ _DIAGNOSTICS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
 )
 
 
-def discovery_payload(config: Config, info: DeviceInfo, window_s: float) -> dict[str, Any]:
+# Home Assistant's own abbreviations: with them the message of a device with an id of up to 16 characters stays below
+# 4,096 bytes, which many a broker takes at most.
+_SHORT = {
+    "availability": "avty",
+    "command_topic": "cmd_t",
+    "device_class": "dev_cla",
+    "entity_category": "ent_cat",
+    "expire_after": "exp_aft",
+    "icon": "ic",
+    "payload_off": "pl_off",
+    "payload_on": "pl_on",
+    "payload_press": "pl_prs",
+    "state_class": "stat_cla",
+    "state_off": "stat_off",
+    "state_on": "stat_on",
+    "state_topic": "stat_t",
+    "suggested_display_precision": "sug_dsp_prc",
+    "topic": "t",
+    "unique_id": "uniq_id",
+    "unit_of_measurement": "unit_of_meas",
+    "value_template": "val_tpl",
+}
+
+
+def discovery_payload(
+    config: Config, info: DeviceInfo, window_s: float, before: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """The retained configuration of one device and its entities.
 
     Args:
+        before: what earlier runs announced, key and platform; a component that is no longer there is told with its
+            platform alone, which removes it.
         info: what ``.../info`` tells; each label becomes a sensor.
         window_s: length of a window in seconds; three of them without news make a sensor unavailable.
     """
     topics = topics_of(config)
     components = {
-        **{label: _emotion(topics, label, window_s) for label in info.labels},
-        "people": _people(topics, window_s),
+        **{label: _emotion(label, window_s) for label in info.labels},
+        "people": _people(window_s),
         "pause": _pause(topics),
         "identify": _identify(topics),
         **{key: _diagnostic(config, topics, name, path, more) for key, name, path, more in _DIAGNOSTICS},
     }
     for key, component in components.items():
         component["unique_id"] = f"countenance_{config.device.id}_{key}"
+    leavers = {key: {"p": platform} for key, platform in (before or {}).items() if key not in components}
     return {
         "dev": _device(config, info),
         "o": {"name": "countenance", "sw": info.version},
-        "availability": [{"topic": topics.status, "value_template": _AVAILABLE}],
+        "avty": [_short({"topic": topics.status, "value_template": _AVAILABLE})],
         "qos": 1,
-        "cmps": components,
+        "stat_t": topics.live,
+        "cmps": {**{key: _short(component) for key, component in components.items()}, **leavers},
     }
+
+
+def components_of(payload: Mapping[str, Any]) -> dict[str, str]:
+    """Key and platform of each component, those included that are being removed: one that was away hears it later."""
+    return {key: component["p"] for key, component in payload["cmps"].items()}
+
+
+def announced_before(note: Any, where: str) -> dict[str, str]:
+    """The components that a note of an earlier run names, if it is about this broker and topic."""
+    if not isinstance(note, dict) or note.get("where") != where or not isinstance(note.get("components"), dict):
+        return {}
+    return {key: platform for key, platform in note["components"].items() if platform in PLATFORMS}
+
+
+def _short(names: Mapping[str, Any]) -> dict[str, Any]:
+    return {_SHORT.get(name, name): value for name, value in names.items()}
 
 
 def _device(config: Config, info: DeviceInfo) -> dict[str, Any]:
@@ -61,27 +108,24 @@ def _device(config: Config, info: DeviceInfo) -> dict[str, Any]:
     }
 
 
-def _emotion(topics: Topics, label: str, window_s: float) -> dict[str, Any]:
+def _emotion(label: str, window_s: float) -> dict[str, Any]:
     # A template that gives none makes the sensor "unknown"; any other text would be an error beside a state_class.
     return {
         "p": "sensor",
         "name": label.replace("_", " ").capitalize(),
-        "state_topic": topics.live,
-        "value_template": f"{{{{ value_json.percentages['{label}'] if value_json.percentages else none }}}}",
+        "value_template": f"{{{{(value_json.get('percentages')or{{}}).get('{label}')}}}}",
         "unit_of_measurement": "%",
         "state_class": "measurement",
-        "suggested_display_precision": 1,
-        "icon": "mdi:emoticon-outline",
+        "icon": "mdi:emoticon",
         "expire_after": math.ceil(3 * window_s),
     }
 
 
-def _people(topics: Topics, window_s: float) -> dict[str, Any]:
+def _people(window_s: float) -> dict[str, Any]:
     return {
         "p": "sensor",
         "name": "People",
-        "state_topic": topics.live,
-        "value_template": "{{ value_json.people }}",
+        "value_template": "{{ value_json.get('people') }}",
         "state_class": "measurement",
         "icon": "mdi:account-group",
         "expire_after": math.ceil(3 * window_s),
@@ -119,9 +163,15 @@ def _diagnostic(config: Config, topics: Topics, name: str, path: str, more: Mapp
         "p": "sensor",
         "name": name,
         "state_topic": topics.health,
-        "value_template": f"{{{{ value_json.{path} }}}}",
+        "value_template": _read(path),
         "state_class": "measurement",
         "entity_category": "diagnostic",
         "expire_after": math.ceil(3 * config.mqtt.health_s),
         **more,
     }
+
+
+def _read(path: str) -> str:
+    """A template for ``a.b`` in the message; without a value it gives none, which shows as unknown."""
+    *parents, last = path.split(".")
+    return "{{value_json" + "".join(f".get('{key}',{{}})" for key in parents) + f".get('{last}')}}}}"

@@ -36,19 +36,19 @@ ALL_IN_FLIGHT = 40
 """So many unacknowledged windows leave no room for a live one either; it follows as history."""
 BURST = 20
 """Windows of history that may go at once after a lull; from then on the rate holds."""
-ACK_S = 20.0
-"""A PUBACK that takes longer means that the link or the broker is broken."""
 REFUSED_S = 60.0
 """Pause of a topic after the broker refused a window on it."""
+SKIPPED_S = 3600.0
+"""What the broker does not take is tried again after so long."""
 
-Publish = Callable[[str, bytes], int]
+Publish = Callable[[str, bytes], int | None]
+"""Returns the number of the message, None if the broker takes none like it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _InFlight:
     window: StoredWindow
     live: bool
-    sent_s: float
 
 
 class Outbox:
@@ -73,6 +73,8 @@ class Outbox:
         self._tokens = 1.0
         self._filled_s = time.monotonic()
         self._live_held_until_s = self._history_held_until_s = 0.0
+        self._taken = False
+        self._skipped_to, self._skipped_until_s = 0, float("inf")
 
     def acknowledge(self, pubacks: list[tuple[int, str]]) -> None:
         """Settle the windows whose PUBACKs came; a refused one is sent again later. Other numbers are ignored."""
@@ -87,6 +89,7 @@ class Outbox:
                 arrived.append(sent.window)
                 self._has_live_news = self._has_live_news or sent.live
         if arrived:
+            self._taken = True
             self._store.mark_delivered(arrived)
             self._health.count(Counter.WINDOWS_DELIVERED, len(arrived))
 
@@ -100,10 +103,10 @@ class Outbox:
         """Whether no live window waits and nothing is under way."""
         return not self._in_flight and not self._store.pending(after=self._live_after, limit=1)
 
-    def stalled(self, now_s: float) -> bool:
-        """Whether a PUBACK is overdue."""
-        oldest = next(iter(self._in_flight.values()), None)
-        return oldest is not None and now_s - oldest.sent_s > ACK_S
+    @property
+    def has_begun(self) -> bool:
+        """Whether the broker has taken a window of those that wait; or none waits that could be sent."""
+        return self._taken or not self._in_flight
 
     def _send_live(self, now_s: float) -> None:
         """What cannot go live now is left to history, also while the broker refuses the live topic."""
@@ -111,7 +114,7 @@ class Outbox:
             self._live_after = window.place
             room = now_s >= self._live_held_until_s and len(self._in_flight) < ALL_IN_FLIGHT
             if room and self._is_fresh(window, now_s):
-                self._send(window, True, now_s)
+                self._send(window, True)
 
     def _is_fresh(self, window: StoredWindow, now_s: float) -> bool:
         closed_s = window.report.start_monotonic_s + window.report.window_s
@@ -122,6 +125,8 @@ class Outbox:
         self._filled_s = now_s
         if now_s < self._history_held_until_s:
             return self._history_held_until_s - now_s
+        if now_s > self._skipped_until_s:
+            self._skipped_to, self._skipped_until_s = 0, float("inf")
         while True:
             self._fill_backlog()
             if not self._backlog or len(self._in_flight) >= HISTORY_IN_FLIGHT:
@@ -130,7 +135,7 @@ class Outbox:
                 return (1.0 - self._tokens) / self._rate_hz
             self._tokens -= 1.0
             self._keep_order(self._backlog[0])
-            self._send(self._backlog.popleft(), False, now_s)
+            self._send(self._backlog.popleft(), False)
 
     def _keep_order(self, window: StoredWindow) -> None:
         """After a kill no live window that arrived before this one may be told as history behind it."""
@@ -145,12 +150,22 @@ class Outbox:
         under_way = {each.window.place for each in self._in_flight.values()}
         live = [each.window.place for each in self._in_flight.values() if each.live]
         before = min([*live, self._live_after + 1])
-        self._backlog.extend(each for each in self._store.pending(before=before) if each.place not in under_way)
+        self._backlog.extend(
+            each for each in self._store.pending(self._skipped_to, before) if each.place not in under_way
+        )
 
-    def _send(self, window: StoredWindow, live: bool, now_s: float) -> None:
-        payload = encode(window_payload(window, self._device_id, historical=not live))
-        mid = self._publish(self._topics.live if live else self._topics.history, payload)
-        self._in_flight[mid] = _InFlight(window, live, now_s)
+    def _send(self, window: StoredWindow, live: bool) -> None:
+        """Without its rolling estimate if the broker takes none so long; what is still too long waits in the store."""
+        topic = self._topics.live if live else self._topics.history
+        for rolling in (True, False):
+            payload = window_payload(window, self._device_id, historical=not live, rolling=rolling)
+            number = self._publish(topic, encode(payload))
+            if number is not None:
+                self._in_flight[number] = _InFlight(window, live)
+                return
+        if not live:
+            self._skipped_to = window.place
+            self._skipped_until_s = min(self._skipped_until_s, time.monotonic() + SKIPPED_S)
 
     def _refused(self, sent: _InFlight, refusal: str) -> None:
         log.error(
@@ -164,3 +179,4 @@ class Outbox:
         else:
             self._history_held_until_s = held_until_s
         self._backlog.clear()  # the refused one goes first
+        self._skipped_to = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -50,6 +51,16 @@ def status_payload(state: str, session: str, paused: bool | None = None) -> dict
     """
     payload: dict[str, Any] = {"schema": SCHEMA, "state": state, "session": session}
     return payload if paused is None else {**payload, "paused": paused}
+
+
+def read_status(payload: bytes) -> tuple[str, str]:
+    """State and session of a status that anybody may have published; empty where it is none."""
+    try:
+        status = json.loads(payload)
+    except (ValueError, RecursionError):
+        return "", ""
+    state, session = (status.get("state"), status.get("session")) if isinstance(status, dict) else (None, None)
+    return (state, session[:64]) if isinstance(state, str) and isinstance(session, str) else ("", "")
 
 
 def info_payload(device_id: str, session: str, info: DeviceInfo, window_s: float) -> dict[str, Any]:

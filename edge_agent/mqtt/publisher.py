@@ -11,9 +11,9 @@ import queue
 import random
 import threading
 import time
+from typing import Any
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import MQTTProtocolVersion
 
 from edge_agent.config import Config
 from edge_agent.errors import BrokerError, ConfigError
@@ -22,8 +22,11 @@ from edge_agent.host.clock import Clock
 from edge_agent.live import Live
 from edge_agent.message import encode
 from edge_agent.mqtt.commands import Commands
-from edge_agent.mqtt.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
-from edge_agent.mqtt.conversation import Conversation, Speaker
+from edge_agent.mqtt.connection import CLOSED_EARLY, Connection
+from edge_agent.mqtt.conversation import Context, Conversation
+from edge_agent.mqtt.lessons import SILENT, Lessons
+from edge_agent.mqtt.notebook import Notebook
+from edge_agent.mqtt.notices import Notices
 from edge_agent.mqtt.payloads import DeviceInfo, status_payload
 from edge_agent.mqtt.topics import topics_of
 from edge_agent.store import Store
@@ -36,8 +39,8 @@ STEADY_S = 30.0
 """A connection that stood this long ends the growing of the pauses."""
 TICK_S = 1.0
 """Longest sleep: after it the network thread is looked at, and a stalled link noticed."""
-REMIND_S = 3600.0
-"""An unchanged problem is logged again after so long."""
+SESSIONS = 20
+"""Runs of the agent that doctor can tell from those of another device."""
 INBOX = 100
 """Messages from the broker that wait at most; more are dropped and counted."""
 
@@ -69,17 +72,18 @@ class Publisher:
         clock: Clock | None = None,
     ) -> None:
         self._config, self._store, self._session, self._health = config, store, session, health
-        self._speaker = Speaker(
+        self._context = Context(
             config, store, session, info, commands, health, clock or Clock(), topics_of(config), live,
+            Lessons(config.mqtt.version), Notices(), Notebook(config),
         )  # fmt: skip
         self._inbox: queue.Queue[mqtt.MQTTMessage] = queue.Queue(maxsize=INBOX)
         self._wake = threading.Event()
         self._stop_by_s: float | None = None
         self._connection: Connection | None = None
-        self._speaks_5, self._hang_ups = config.mqtt.version != "3.1.1", 0
-        self._failures = 0
+        self._context.notebook.set("sessions", [*_sessions(self._context.notebook), session][-SESSIONS:])
+        self._lessons, self._problems = self._context.lessons, Notices()
+        self._failures, self._at_once = 0, False
         self._problem = ""
-        self._reported: dict[str, float] = {}
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -119,12 +123,13 @@ class Publisher:
                 self._report(str(error))
             except Exception:
                 log.exception("defect in the publisher; it connects again")
-            if self._stop_by_s is None:
+            if self._stop_by_s is None and not self._at_once:
                 self._pause()
 
     def _one_connection(self) -> None:
-        will = self._speaker.topics.status, encode(status_payload("offline", self._session))
-        connection = Connection(self._config, self._protocol, will, self._wake.set, self._receive)
+        self._at_once = False
+        will = self._context.topics.status, encode(status_payload("offline", self._session))
+        connection = Connection(self._config, self._lessons.terms, will, self._wake.set, self._receive)
         try:
             connection.open()
             self._await_connack(connection)
@@ -142,16 +147,16 @@ class Publisher:
             self._wake.wait(0.2)
             self._wake.clear()
             if time.monotonic() > deadline_s:
-                connection.fail(f"no answer to CONNECT within {CONNACK_S:g} s")
+                connection.fail(f"{SILENT} within {CONNACK_S:g} s")
             elif not connection.alive:
                 connection.fail(CLOSED_EARLY)
 
     def _converse(self, connection: Connection) -> None:
         since_s = time.monotonic()
         where = f"{self._config.mqtt.host}:{self._config.mqtt.port}"
-        log.info("MQTT: connected to %s with %s", where, connection.protocol.name)
+        log.info("MQTT: connected to %s with %s", where, connection.terms)
         self._health.count(Counter.MQTT_CONNECTS)
-        conversation = Conversation(self._speaker, connection, self._inbox)
+        conversation = Conversation(self._context, connection, self._inbox)
         while not connection.ended and not self._is_done(conversation):
             self._wake.clear()
             now_s = time.monotonic()
@@ -162,8 +167,8 @@ class Publisher:
                 self._health.count(Counter.MQTT_THREAD_DEATHS)
                 connection.fail("the network thread died")
             if now_s - since_s > STEADY_S:
-                self._failures = 0
-                self._reported.clear()
+                self._failures, connection.one_at_a_time = 0, False
+                self._problems.forget()
             self._wake.wait(min(delay_s, TICK_S))
             self._store.flush()
         if self._stop_by_s is not None and not connection.ended:
@@ -175,22 +180,20 @@ class Publisher:
         return self._stop_by_s is not None and (conversation.live_is_done or time.monotonic() > self._stop_by_s - 1.0)
 
     def _learn_from(self, connection: Connection) -> None:
-        """Tell how the connection ended, and choose the protocol of the next."""
-        self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
+        """Tell how the connection ended, and what that means for the next."""
         self._health.count(Counter.MQTT_DISCONNECTS if connection.ready else Counter.MQTT_REFUSALS)
-        if self._config.mqtt.version == "auto":
-            self._speaks_5 = self._speaks_5 and UNSUPPORTED_VERSION not in connection.problem
-            self._hang_ups = self._hang_ups + 1 if connection.problem == CLOSED_EARLY else 0
-
-    @property
-    def _protocol(self) -> MQTTProtocolVersion:
-        """MQTT 5, unless the broker refused it; some old ones hang up instead, so after a hang-up they go in turns."""
-        return mqtt.MQTTv5 if self._speaks_5 and self._hang_ups % 2 == 0 else mqtt.MQTTv311
+        self._at_once = self._lessons.learn(connection)
+        self._context.notebook.set("left_out", [str(each) for each in self._lessons.left_out])
+        if self._at_once:
+            log.info("MQTT: %s; trying %s", connection.problem, self._lessons.terms)
+        else:
+            self._report(f"{self._config.mqtt.host}:{self._config.mqtt.port}: {connection.problem}")
 
     def _pause(self) -> None:
         """Wait before the next attempt: 1 s, doubled to ``mqtt.reconnect_max_s``, and up to half of it less."""
         longest_s = min(2.0**self._failures, self._config.mqtt.reconnect_max_s)
-        self._failures = min(self._failures + 1, 16)
+        if not self._lessons.investigates:
+            self._failures = min(self._failures + 1, 16)
         end_s = time.monotonic() + longest_s * random.uniform(0.5, 1.0)  # noqa: S311 (spreads devices, hides nothing)
         while self._stop_by_s is None and (left_s := end_s - time.monotonic()) > 0:
             self._wake.wait(left_s)
@@ -198,17 +201,19 @@ class Publisher:
             self._store.flush()
 
     def _report(self, problem: str) -> None:
-        """Log a problem when it is new, and an old one every hour."""
         self._problem = problem
-        now_s = time.monotonic()
-        if now_s - self._reported.get(problem, -REMIND_S) >= REMIND_S:
-            log.error("MQTT: %s; windows are kept and sent later", problem)
-            self._reported[problem] = now_s
+        self._problems.tell(problem, f"{problem}; windows are kept and sent later")
 
     def _receive(self, message: mqtt.MQTTMessage) -> None:
         """Called by paho's thread."""
         try:
             self._inbox.put_nowait(message)
         except queue.Full:
+            self._context.dropped += 1
             self._health.count(Counter.MQTT_MESSAGES_DROPPED)
         self._wake.set()
+
+
+def _sessions(notebook: Notebook) -> list[Any]:
+    sessions = notebook.get("sessions")
+    return sessions if isinstance(sessions, list) else []

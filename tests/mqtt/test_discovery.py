@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ import pytest
 
 from edge_agent.config import Config
 from edge_agent.message import encode, window_payload
-from edge_agent.mqtt.discovery import discovery_payload
+from edge_agent.mqtt.connection import packet_bytes
+from edge_agent.mqtt.discovery import _SHORT, announced_before, components_of, discovery_payload
 from edge_agent.mqtt.payloads import status_payload
 from edge_agent.types import StoredWindow
 from tests.support.publishing import INFO
@@ -98,6 +100,7 @@ DEVICE = {
             },
         },
         "qos": {"enum": [0, 1, 2]},
+        "state_topic": TOPIC,
         "cmps": {
             "type": "object",
             "minProperties": 1,
@@ -114,9 +117,24 @@ DEVICE = {
 }
 
 
-def payload(**config: Any) -> dict[str, Any]:
+FULL = {short: full for full, short in _SHORT.items()}
+
+
+def payload(before: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
+    """As Home Assistant understands it: abbreviations written out, the shared topic given to each sensor."""
     made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
-    return json.loads(encode(discovery_payload(made, INFO, 10.0)))
+    sent = discovery_payload(made, INFO, 10.0, before)
+    message = written_out(json.loads(encode(sent)))
+    for component in message["cmps"].values():
+        if component["p"] == "sensor" and len(component) > 1:
+            component.setdefault("state_topic", message["state_topic"])
+    return message
+
+
+def written_out(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {FULL.get(key, key): written_out(each) for key, each in value.items()}
+    return [written_out(each) for each in value] if isinstance(value, list) else value
 
 
 def test_it_follows_the_documented_rules() -> None:
@@ -193,7 +211,45 @@ def test_diagnostics_read_fields_that_health_has(tmp_path: Path) -> None:
     from tests.support.schemas import schema
 
     for key in ("temperature", "frame_rate", "pending", "memory"):
-        fields = payload()["cmps"][key]["value_template"].strip("{} ").removeprefix("value_json.").split(".")
+        fields = re.findall(r"get\('(\w+)'", payload()["cmps"][key]["value_template"])
         node = schema("health")
         for field in fields:
             node = node["properties"][field]
+
+
+def test_it_fits_a_broker_that_takes_4096_bytes() -> None:
+    made = Config.model_validate({"device": {"id": "raspberrypi-hall", "name": "The hall upstairs"}})
+    sent = encode(discovery_payload(made, INFO, 10.0))
+    assert packet_bytes("homeassistant/device/raspberrypi-hall/config", sent) < 4096
+
+
+def test_what_an_earlier_model_knew_is_told_to_be_gone() -> None:
+    before = announced_before(
+        {"where": "b:1 t", "components": {"happy": "sensor", "contempt": "sensor", "x": "camera"}}, "b:1 t"
+    )
+    message = payload(before)
+    assert message["cmps"]["contempt"] == {"p": "sensor"}
+    assert message["cmps"]["happy"]["unique_id"]
+    assert "x" not in message["cmps"]
+    assert components_of(message)["contempt"] == "sensor", "one that was away hears of it later"
+
+
+@pytest.mark.parametrize(
+    "note", [None, 5, [], {}, {"where": "b:1 t", "components": 5}, {"where": "other", "components": {}}]
+)
+def test_a_note_that_says_nothing_of_this_broker_is_left_alone(note: object) -> None:
+    assert announced_before(note, "b:1 t") == {}
+
+
+def test_devices_without_a_name_are_told_apart() -> None:
+    names = [payload(device={"id": name})["dev"]["name"] for name in ("hall", "yard")]
+    assert names == ["Countenance hall", "Countenance yard"]
+
+
+@pytest.mark.parametrize("message", [{}, {"percentages": None}, {"percentages": {"contempt": 1.0}}, {"store": {}}])
+def test_a_message_without_the_value_makes_it_unknown(message: dict[str, Any]) -> None:
+    """Of another version, or of a model with other labels; Home Assistant logs a warning where a template fails."""
+    strict = jinja2.Environment(autoescape=False, undefined=jinja2.StrictUndefined)
+    for component in payload()["cmps"].values():
+        if "value_template" in component:
+            assert strict.from_string(component["value_template"]).render(value_json=message) == "None"

@@ -7,22 +7,21 @@ import logging
 import random
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
 from edge_agent.health.counters import Counter
-from edge_agent.mqtt import outbox, publisher
+from edge_agent.mqtt import connection, outbox, publisher
 from edge_agent.mqtt.publisher import Publisher
 from tests.support.broker import Broker, Subscriber, free_port, wait_until
 from tests.support.certificates import Authority
 from tests.support.fault_proxy import FaultProxy
+from tests.support.other_brokers import amqtt
 from tests.support.publishing import Rig, make_config, publishing
 
 
@@ -100,7 +99,7 @@ def test_without_pubacks_nothing_counts_as_delivered(
     broker: Broker, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Promise 4: publish() returned success, the broker has it, but the PUBACK is lost."""
-    monkeypatch.setattr(outbox, "ACK_S", 2.0)
+    monkeypatch.setattr(connection, "ACK_S", 2.0)
     with (
         Subscriber(broker.port, "countenance/hall/#") as subscriber,
         publishing(make_config(tmp_path, proxy.port)) as rig,
@@ -297,47 +296,12 @@ def test_client_certificates_let_a_device_in(tmp_path: Path) -> None:
 # -- protocol versions -----------------------------------------------------------------------------------------------
 
 
-AMQTT = """
-import asyncio, sys
-from amqtt.broker import Broker
-
-async def main():
-    broker = Broker({
-        "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{sys.argv[1]}"}},
-        "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
-    })
-    await broker.start()
-    await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-@contextmanager
-def amqtt_broker(directory: Path) -> Iterator[int]:
-    """A broker that speaks only MQTT 3.1.1, in a separate process: it leaks the connections that it refuses."""
-    port = free_port()
-    with (directory / "amqtt.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-c", AMQTT, str(port)], stdout=log, stderr=log)
-    try:
-        wait_until(lambda: _answers(port), 20, "amqtt")
-        yield port
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def test_a_broker_without_mqtt_5_gets_mqtt_3(tmp_path: Path) -> None:
     """Promise 15: nothing essential is only in MQTT 5."""
-    with amqtt_broker(tmp_path) as port, publishing(make_config(tmp_path, port)) as rig:
+    with amqtt(tmp_path, anonymous=True) as port, publishing(make_config(tmp_path, port)) as rig:
         rig.append()
         rig.wait_delivered()
-        assert rig.publisher._protocol.name == "MQTTv311"
+        assert rig.publisher._lessons.terms.protocol.name == "MQTTv311"
 
 
 def test_a_broker_that_hangs_up_on_mqtt_5_gets_mqtt_3_in_turn(tmp_path: Path) -> None:
@@ -371,10 +335,10 @@ def test_a_network_thread_that_dies_is_noticed_and_replaced(
     monkeypatch.setattr(threading, "excepthook", lambda _arguments: None)
     with publishing(make_config(tmp_path, broker.port)) as rig:
         rig.wait_connected()
-        connection = rig.publisher._connection
-        assert connection is not None
-        monkeypatch.setattr(connection._client, "_loop", _die)
-        wait_until(lambda: rig.publisher._connection not in (connection, None), 20, "another connection")
+        link = rig.publisher._connection
+        assert link is not None
+        monkeypatch.setattr(link._client, "_loop", _die)
+        wait_until(lambda: rig.publisher._connection not in (link, None), 20, "another connection")
         rig.append()
         rig.wait_delivered()
         assert rig.health.snapshot().counters[Counter.MQTT_THREAD_DEATHS] == 1
@@ -390,11 +354,11 @@ def test_a_defect_in_a_callback_costs_one_connection_and_not_the_thread(
     """Promise 13."""
     with publishing(make_config(tmp_path, broker.port)) as rig, Subscriber(broker.port, "x") as subscriber:
         rig.wait_connected()
-        connection = rig.publisher._connection
-        assert connection is not None
-        monkeypatch.setattr(connection, "_message", _die)
+        link = rig.publisher._connection
+        assert link is not None
+        monkeypatch.setattr(link, "_message", _die)
         subscriber.client.publish("countenance/hall/command/identify", b"")
-        wait_until(lambda: rig.publisher._connection not in (connection, None), 20, "another connection")
+        wait_until(lambda: rig.publisher._connection not in (link, None), 20, "another connection")
         rig.append()
         rig.wait_delivered()
 

@@ -40,13 +40,18 @@ def test_windows_are_never_retained(broker: Broker, tmp_path: Path) -> None:
         assert {message.topic.rpartition("/")[2] for message in late.messages} == {"info", "status"}
 
 
-def test_status_comes_last_and_tells_session_and_farewell(broker: Broker, tmp_path: Path) -> None:
+def test_online_and_windows_come_before_what_describes_the_device(broker: Broker, tmp_path: Path) -> None:
+    """A broker may hang up on the announcement: it must have cost no window by then."""
     with Subscriber(broker.port, "countenance/hall/#", "homeassistant/#") as subscriber:
-        with publishing(make_config(tmp_path, broker.port), "abc"):
-            subscriber.wait_for("/status")
-            order = [message.topic.rpartition("/")[2] for message in subscriber.messages]
+        with publishing(make_config(tmp_path, broker.port), "abc") as rig:
+            rig.append()
+            rig.wait_connected()
+            subscriber.wait_for("/config")
+            order = [m.topic.rpartition("/")[2] for m in subscriber.messages if not m.topic.endswith("/health")]
         states = [message.json for message in subscriber.wait_for("/status", 2)]
-    assert order[:3] == ["info", "config", "status"]
+    assert order[0] == "status"
+    assert order[1] in ("emotions", "history")
+    assert order[2:4] == ["info", "config"]
     assert [(each["state"], each["session"]) for each in states] == [("online", "abc"), ("stopped", "abc")]
 
 
@@ -214,7 +219,7 @@ def test_a_window_of_another_length_makes_sensors_expire_later(broker: Broker, t
     ):
         rig.wait_connected()
         ask(subscriber, "set_window", {"seconds": 60})
-        expiries = [m.json["cmps"]["happy"]["expire_after"] for m in subscriber.wait_for("/config", 2)]
+        expiries = [m.json["cmps"]["happy"]["exp_aft"] for m in subscriber.wait_for("/config", 2)]
     assert expiries == [30, 180]
 
 

@@ -30,6 +30,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_open(port: int) -> bool:
+    """Whether somebody listens on this port of loopback."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def wait_until(condition: Callable[[], Any], timeout_s: float = 10.0, what: str | Callable[[], str] = "") -> Any:
     """Poll until ``condition()`` is true and return its value, else fail the test saying what was awaited.
 
@@ -92,8 +98,7 @@ class Broker:
     def _is_ready(self) -> bool:
         if self._process is not None and self._process.poll() is not None:
             pytest.fail(f"mosquitto ended with {self._process.returncode}: {self.log()[-1000:]}")
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return is_open(self.port)
 
     def __enter__(self) -> Broker:
         return self.start()
@@ -121,12 +126,12 @@ class Message:
 class Subscriber:
     """An independent client that keeps every message on ``topics``; a context manager."""
 
-    def __init__(self, port: int, *topics: str, **credentials: str) -> None:
+    def __init__(self, port: int, *topics: str, protocol: int = mqtt.MQTTv5, **credentials: str) -> None:
         self.messages: list[Message] = []
         self._topics = topics
         self._port = port
         self._ready = threading.Event()
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=protocol)
         if credentials:
             self.client.username_pw_set(**credentials)
         self.client.on_connect = lambda client, *_: client.subscribe([(topic, 1) for topic in topics])

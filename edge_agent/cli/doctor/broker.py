@@ -1,25 +1,31 @@
-"""Can this device publish: name, link, login and a message that is acknowledged, one step after the other."""
+"""Can this device publish: name, link, login, a message that is acknowledged, and what the broker does not take."""
 
 from __future__ import annotations
 
 import json
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from edge_agent.cli.doctor.check import Check, failed, ok
+from edge_agent import __version__
+from edge_agent.cli.doctor.check import Check, failed, ok, warning
+from edge_agent.cli.doctor.visit import STEP_S, Visit
 from edge_agent.config import Config, MqttConfig
 from edge_agent.config.credentials import mqtt_password
-from edge_agent.errors import BrokerError
-from edge_agent.mqtt.connection import CLOSED_EARLY, UNSUPPORTED_VERSION, Connection
+from edge_agent.message import encode
+from edge_agent.mqtt.connection import Limits, packet_bytes
+from edge_agent.mqtt.discovery import discovery_payload
+from edge_agent.mqtt.notebook import Notebook
+from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse, read_status
 from edge_agent.mqtt.topics import topics_of
 
-STEP_S = 10.0
+WINDOW_BYTES = 1500
+"""A window of seven emotions with its rolling estimate, and room for reasons."""
 INSTALLED_PASSWORD = Path("/etc/countenance/mqtt_password")
 """Where systemd/install.sh keeps the password that systemd passes to the service as a credential."""
 
@@ -38,7 +44,7 @@ def examine(config: Config) -> Iterable[Check]:
 
 
 def _with_password_of_the_service(config: Config) -> Config:
-    """As root, the doctor may read what the service gets as a credential. Otherwise the login would fail only here."""
+    """As root the doctor may read what the service gets as a credential; without it the login would fail here alone."""
     if mqtt_password(config.mqtt.password_file) is not None or not os.access(INSTALLED_PASSWORD, os.R_OK):
         return config
     mqtt = config.mqtt.model_copy(update={"password_file": INSTALLED_PASSWORD})
@@ -68,89 +74,113 @@ def _connect(mqtt: MqttConfig) -> Check:
 
 
 def _talk(config: Config) -> Iterator[Check]:
-    """Log in with MQTT 5, or with 3.1.1 if the broker knows nothing newer, and publish."""
-    session = _Session(config, MQTTProtocolVersion.MQTTv5)
+    """Log in as the agent does, publish, and try whatever can be tried of the rest without telling anybody anything."""
+    visit = Visit(config)
     try:
-        if not session.log_in() and (UNSUPPORTED_VERSION in session.problem or session.problem == CLOSED_EARLY):
-            session.close()
-            session = _Session(config, MQTTProtocolVersion.MQTTv311)
-            session.log_in()
-        yield session.login_check()
-        if session.logged_in:
-            yield session.publish_check()
+        yield visit.log_in()
+        if visit.connection is None:
+            return
+        published = _publish_check(visit)
+        yield published
+        if published.fix:
+            return
+        yield from _limits_checks(visit)
+        yield from _topics_checks(visit)
+        yield from _other_device_checks(visit)
+        yield from _remembered_checks(config)
     finally:
-        session.close()
+        visit.leave()
 
 
-class _Session:
-    """A visit with another client id, so that the broker does not disconnect a running agent."""
-
-    def __init__(self, config: Config, protocol: MQTTProtocolVersion) -> None:
-        self._topic = f"{topics_of(config).base}/doctor"
-        self._login = f"{'MQTT 5' if protocol == MQTTProtocolVersion.MQTTv5 else 'MQTT 3.1.1'} as " + (
-            f"user {config.mqtt.username}" if config.mqtt.username else "an anonymous user"
-        )
-        self._changed = threading.Event()
-        visitor = config.device.model_copy(update={"id": f"{config.device.id[:57]}-doctor"})
-        # The will is an empty retained message, which leaves nothing behind.
-        self._connection = Connection(
-            config.model_copy(update={"device": visitor}),
-            protocol,
-            will=(self._topic, b""),
-            changed=self._changed.set,
-            on_message=lambda _message: None,
-        )
-        self.problem = ""
-
-    @property
-    def logged_in(self) -> bool:
-        """Whether the broker accepted us."""
-        return self._connection.ready
-
-    def log_in(self) -> bool:
-        """Connect and wait for the broker's answer; ``problem`` says why it failed."""
-        try:
-            self._connection.open()
-        except BrokerError as error:
-            self.problem = str(error)
-            return False
-        self._wait(lambda: self._connection.ready or self._connection.ended)
-        self.problem = self._connection.problem or ("" if self.logged_in else f"no answer within {STEP_S:.0f} s")
-        return self.logged_in
-
-    def login_check(self) -> Check:
-        """How logging in went."""
-        if self.logged_in:
-            return ok("broker login", self._login)
-        problem, _, hint = self.problem.partition("; ")
-        return failed(
-            "broker login", f"{self._login}: {problem}", hint or "check mqtt.tls, mqtt.username and the broker's log"
-        )
-
-    def publish_check(self) -> Check:
-        """Publish a line that is not retained, and wait for its PUBACK."""
-        connection, started_s = self._connection, time.perf_counter()
-        number = connection.publish(self._topic, json.dumps({"doctor": "hello"}).encode(), qos=1)
-        answers: dict[int, str] = {}
-
-        def answered() -> bool:
-            answers.update(connection.take_acknowledged())
-            return number in answers or connection.ended
-
-        self._wait(answered)
-        took = f"acknowledged in {(time.perf_counter() - started_s) * 1000:.0f} ms"
-        if answers.get(number) == "":
-            return ok("broker publish", f"{self._topic} {took}")
-        reason = answers.get(number) or connection.problem or f"not acknowledged within {STEP_S:.0f} s"
+def _publish_check(visit: Visit) -> Check:
+    """A line that is not retained, and its PUBACK."""
+    topic, started_s = f"{visit.topics.base}/doctor", time.perf_counter()
+    problem = visit.publish(topic, json.dumps({"doctor": "hello"}).encode())
+    if problem:
         fix = "let this user write this topic and the device's others, as configs/mosquitto/acl does"
-        return failed("broker publish", f"{self._topic}: {reason}", fix)
+        return failed("broker publish", f"{topic}: {problem}", fix)
+    return ok("broker publish", f"{topic} acknowledged in {(time.perf_counter() - started_s) * 1000:.0f} ms")
 
-    def close(self) -> None:
-        """End the visit."""
-        self._connection.close(farewell=True)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
-        end_s = time.monotonic() + STEP_S
-        while not condition() and time.monotonic() < end_s:
-            self._changed.wait(0.1)
-            self._changed.clear()
+def _limits_checks(visit: Visit) -> Iterator[Check]:
+    """What the broker said of its limits; one of MQTT 3.1.1 says nothing, so that has to be tried."""
+    limits = visit.connection.limits if visit.connection else Limits()
+    fix = "raise the broker's limit (mosquitto: max_packet_size)"
+    for what, size in _sizes(visit.config):
+        if size > limits.packet_bytes:
+            problem = f"the broker takes at most {limits.packet_bytes:,} bytes at once, and {what} needs {size:,}"
+            yield warning("broker limits", problem, fix)
+        elif visit.connection and visit.connection.terms.protocol == MQTTProtocolVersion.MQTTv311:
+            padded = json.dumps({"doctor": "x" * size})
+            if problem := visit.publish(f"{visit.topics.base}/doctor", padded.encode()):
+                yield warning("broker limits", f"{size:,} bytes at once, which {what} needs: {problem}", fix)
+    if limits.qos == 0:
+        yield warning("broker limits", "the broker takes QoS 0 alone", "allow QoS 1 (mosquitto: max_qos 1)")
+    if not limits.retain:
+        problem = "the broker keeps no messages: status and Home Assistant's devices are unknown after a restart"
+        yield warning("broker limits", problem, "let it keep them (mosquitto: retain_available true)")
+
+
+def _topics_checks(visit: Visit) -> Iterator[Check]:
+    """The subscriptions, and the announcement as the agent makes it, but not retained; the others would tell lies."""
+    topics, fix = visit.topics, "the broker's access list must allow it"
+    for topic in (topics.status, topics.commands):
+        if problem := visit.subscribe(topic):
+            yield failed("broker topics", f"reading {topic}: {problem}", fix)
+    if not visit.config.mqtt.discovery:
+        return
+    fix = f"{fix}, or set mqtt.discovery: false"
+    if problem := visit.subscribe(topics.home_assistant_status):
+        yield warning("broker topics", f"reading {topics.home_assistant_status}: {problem}", fix)
+    announcement = encode(_announcement(visit.config))
+    limits = visit.connection.limits if visit.connection else Limits()
+    fits = packet_bytes(topics.discovery, announcement) <= limits.packet_bytes
+    if fits and (problem := visit.publish(topics.discovery, announcement)):
+        yield failed("broker topics", f"writing {topics.discovery}: {problem}", fix)
+
+
+def _other_device_checks(visit: Visit) -> Iterator[Check]:
+    """Is the one who is online under our id somebody else?"""
+    ours = Notebook(visit.config).get("sessions")
+    if not isinstance(ours, list) or (message := visit.wait_for_message(visit.topics.status)) is None:
+        return
+    state, session = read_status(bytes(message.payload))
+    if state == "online" and session not in ours:
+        problem = f"another device is online as '{visit.config.device.id}' (its session is {session})"
+        yield failed("broker device", problem, "give each device its own device.id")
+
+
+def _remembered_checks(config: Config) -> Iterator[Check]:
+    """What the agent found out when the broker hung up on it."""
+    left_out = Notebook(config).get("left_out")
+    for problem in left_out if isinstance(left_out, list) else ():
+        what, _, fix = str(problem).partition(": ")
+        yield failed("broker topics", what, fix)
+
+
+def _sizes(config: Config) -> Iterator[tuple[str, int]]:
+    yield "a window", WINDOW_BYTES
+    if config.mqtt.discovery:
+        yield (
+            "the announcement to Home Assistant",
+            packet_bytes(topics_of(config).discovery, encode(_announcement(config))),
+        )
+
+
+def _announcement(config: Config) -> dict[str, Any]:
+    from edge_agent.vision.model import default_model_path, read_info
+
+    model = read_info((config.model.path or default_model_path()).with_suffix(".json"))
+    info = DeviceInfo(
+        version=__version__,
+        name=config.device.shown_name,
+        labels=model.labels,
+        model=ModelInUse(model.name, model.sha256, config.model.labels, config.model.runtime),
+        detector=config.detector.kind,
+        camera=config.camera.backend,
+        rolling_s=config.window.rolling_s,
+        min_people=config.privacy.min_people,
+        config_sha256="",
+        capabilities=(),
+    )
+    return discovery_payload(config, info, config.window.seconds)
