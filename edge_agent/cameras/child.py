@@ -18,11 +18,13 @@ import struct
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from edge_agent.cameras import Picture
 from edge_agent.cameras.pace import pace_of
+from edge_agent.cameras.picture_files import shown
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError, CameraStalledError, CountenanceError, InputError, MissingPackageError
 from edge_agent.host.children import environment, python
@@ -47,7 +49,7 @@ def open_child(config: CameraConfig, looks_per_s: float = 0.0) -> ChildCamera:
     """
     # The configuration goes through a pipe: a URL may have a password, and everyone can read a command line.
     command = python("edge_agent.cameras.reader")
-    name = f"replay: {config.source}" if config.backend == "replay" else f"{config.backend} camera"
+    name = f"replay: {shown(Path(str(config.source)))}" if config.backend == "replay" else f"{config.backend} camera"
     told = json.dumps({"camera": config.model_dump(mode="json"), "looks_per_s": looks_per_s})
     camera = ChildCamera(command, name, stall_timeout_s(config, looks_per_s), told)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from edge_agent.cameras import Picture
 from edge_agent.cameras.ffmpeg import import_av, to_image, video_of
-from edge_agent.cameras.picture_files import PICTURE_SUFFIXES, pictures_in, read_picture
+from edge_agent.cameras.picture_files import PICTURE_SUFFIXES, pictures_in, read_picture, shown
 from edge_agent.config import CameraConfig
 from edge_agent.errors import InputError
 
@@ -38,7 +38,7 @@ def pictures(config: CameraConfig) -> Iterator[Picture]:
     """
     path = Path(str(config.source))
     if not path.exists():
-        raise InputError(f"replay: {path} does not exist; camera.source names a picture, a folder or a film")
+        raise InputError(f"replay: {shown(path)} does not exist; camera.source names a picture, a folder or a film")
     ended_s, note, noted = 0.0, "", False
     while True:
         began_s = ended_s
@@ -72,7 +72,7 @@ def _once(path: Path, config: CameraConfig) -> Iterator[Picture]:
 def _film(path: Path) -> Iterator[Picture]:
     """Each frame at its own time, counted from the first: a film may begin late, or be cut by an edit list."""
     av = import_av()
-    unreadable = f"replay: {path} is neither a picture nor a film that can be decoded"
+    unreadable = f"replay: {shown(path)} is neither a picture nor a film that can be decoded"
     try:
         container = av.open(str(path.resolve()))  # absolute: "10:30:00.mp4" alone reads as a protocol
     except av.error.FFmpegError as error:
@@ -96,7 +96,7 @@ def _film(path: Path) -> Iterator[Picture]:
             raise InputError(unreadable)
         if not _is_whole(container, video, progress):
             raise _CutOffError(
-                f"replay: {path} is damaged or cut off: {frames} frames ({at_s + lasts_s:.1f} s) could be read"
+                f"replay: {shown(path)} is damaged or cut off: {frames} frames ({at_s + lasts_s:.1f} s) could be read"
             )
 
 

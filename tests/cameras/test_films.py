@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+import psutil
 import pytest
 
 from edge_agent.cameras import Picture, open_camera
@@ -21,6 +24,7 @@ from edge_agent.config import CameraConfig
 from edge_agent.errors import InputError
 from edge_agent.types import Frame
 from tests.support.agent_process import AgentProcess, configure
+from tests.support.broker import wait_until
 from tests.support.faces import SHARED, shared
 
 RATE = 30
@@ -205,6 +209,41 @@ def windows_of(film: Path, folder: Path, fps: float) -> list[tuple]:
         assert agent.process.wait(60) == 0, agent.log
     with closing(sqlite3.connect(folder / "windows.sqlite")) as store:
         return store.execute("SELECT window_s, frames, people, shares FROM windows ORDER BY seq").fetchall()
+
+
+def test_a_decoder_that_crashes_ends_the_film_and_not_the_agent(tmp_path):
+    """One line, exit code 3, and the window until then is kept."""
+    film = write_film(tmp_path / "film.mp4")
+    path = configure(
+        tmp_path,
+        camera={"source": str(film), "fps": 10, "loop": True},
+        detector={"kind": "whole_frame"},
+        window={"seconds": 600},
+        mqtt={"enabled": False},
+    )
+    with AgentProcess("run", "-c", path, folder=tmp_path) as agent:
+        wait_until(lambda: "camera running" in agent.log, 30)
+        time.sleep(1.0)
+        (reader,) = psutil.Process(agent.process.pid).children()
+        reader.send_signal(signal.SIGSEGV)
+        assert agent.process.wait(20) == 3
+    (told,) = [line for line in agent.log.splitlines() if "SIGSEGV" in line]
+    assert told.startswith(f"edge-agent: replay: {film}: its process was ended by SIGSEGV")
+    with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as store:
+        ((frames, people),) = store.execute("SELECT frames, people FROM windows").fetchall()
+    assert (frames > 1, people) == (True, 1)
+
+
+def test_an_odd_name_in_a_message_stays_on_its_line(tmp_path):
+    with pytest.raises(InputError, match=r"no\\nfilm\\xe9\.mp4 does not exist"):
+        read(tmp_path / os.fsdecode(b"no\nfilm\xe9.mp4"))
+
+
+def test_a_long_gap_in_a_film_belongs_to_no_window(tmp_path):
+    """As where a camera records only while something moves."""
+    film = write_film(tmp_path / "film.mkv", [n / 10 for n in range(30)] + [60 + n / 10 for n in range(30)])
+    windows = [(length_s, frames) for length_s, frames, *_ in windows_of(film, tmp_path / "gap", 0)]
+    assert windows == [(1.0, 10)] * 5 + [(0.933, 10)]  # its last frame lasts a thirtieth of a second
 
 
 @pytest.mark.shared
