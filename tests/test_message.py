@@ -11,10 +11,11 @@ import jsonschema
 import pytest
 
 from edge_agent.config import StoreConfig
+from edge_agent.live import LiveState
 from edge_agent.message import encode, utc_text, window_payload
-from edge_agent.mqtt.payloads import response_payload, status_payload
+from edge_agent.mqtt.payloads import response_payload, status_payload, will_payload
 from edge_agent.store import open_store
-from edge_agent.types import WindowReport
+from edge_agent.types import CameraState, Trouble, WindowReport
 from tests.support.schemas import undocumented, validate
 from tests.support.windows import LABELS, make_report
 
@@ -69,9 +70,11 @@ def test_numbers_that_json_cannot_say_are_refused() -> None:
         encode({"share": float("nan")})
 
 
-@pytest.mark.parametrize("state", ["online", "stopped", "offline"])
-def test_status_is_valid(state: str) -> None:
-    validate("status", status_payload(state, "s1", None if state == "offline" else False))
+def test_status_is_valid() -> None:
+    validate("status", will_payload("s1"))
+    live = LiveState(camera=CameraState.GONE, trouble=Trouble.UPSIDE_DOWN)
+    for state in ("online", "stopped"):
+        validate("status", json.loads(encode(status_payload(state, "s1", live, paused=False))))
 
 
 def test_a_response_is_valid_and_ok_only_without_an_error() -> None:

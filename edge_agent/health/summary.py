@@ -9,19 +9,24 @@ from edge_agent.config import Config
 from edge_agent.health.counters import Counter, Health, HealthSnapshot, Latency
 from edge_agent.host import machine
 from edge_agent.host.clock import Clock
+from edge_agent.live import Live
 from edge_agent.message import SCHEMA
 from edge_agent.store import Store, StoreStats
 
 
-def health_payload(config: Config, session: str, health: Health, store: Store, clock: Clock) -> dict[str, Any]:
+def health_payload(
+    config: Config, session: str, health: Health, store: Store, live: Live, clock: Clock
+) -> dict[str, Any]:
     """The state of the device as docs/mqtt.md describes it; null for what cannot be known here."""
-    snapshot, stats = health.snapshot(), store.stats()
+    snapshot, stats, state = health.snapshot(), store.stats(), live.state
     return {
         "schema": SCHEMA,
         "device": config.device.id,
         "session": session,
         "uptime_s": round(snapshot.uptime_s, 1),
         "clock_synced": clock.synchronised(),
+        "camera": state.camera,
+        "trouble": state.trouble,
         "frames": {**_counted(snapshot, "frames"), **_rates(snapshot)},
         "last_frame_age_s": _age(snapshot.gauges.get("last_frame_monotonic_s")),
         "latency_ms": {stage: _latency_ms(value) for stage, value in snapshot.latencies.items()},

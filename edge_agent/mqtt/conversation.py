@@ -12,6 +12,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import paho.mqtt.client as mqtt
 
@@ -82,7 +83,8 @@ class Conversation:
         )  # fmt: skip
         self._told: dict[int, str] = {}
         self._due: dict[str, float] = {}
-        self._status_sent_s, self._status_paused, self._told_window_s = 0.0, False, 0.0
+        self._status_sent_s, self._told_window_s = 0.0, 0.0
+        self._told_status: dict[str, Any] = {}
         self._introduced = False
         self._withdrawal: int | None = None
         self._online: int | None = None
@@ -184,10 +186,12 @@ class Conversation:
                 self._context.notebook.set(ANNOUNCED, None)
 
     def _send_status(self, state: str) -> int | None:
-        store = self._context.store
-        self._status_sent_s, self._status_paused = time.monotonic(), store.paused
-        payload = status_payload(state, self._context.session, self._status_paused)
-        return self._tell(self._topics.status, encode(payload), retain=True)
+        self._status_sent_s, self._told_status = time.monotonic(), self._status(state)
+        return self._tell(self._topics.status, encode(self._told_status), retain=True)
+
+    def _status(self, state: str) -> dict[str, Any]:
+        context = self._context
+        return status_payload(state, context.session, context.live.state, paused=context.store.paused)
 
     def _send_info(self) -> None:
         """With the length of windows as it is now."""
@@ -222,7 +226,7 @@ class Conversation:
         if self._introduced and self._told_window_s != self._context.live.state.window_s:
             self._send_info()
             self._announce()
-        if now_s >= self._due.get("status", now_s + 1) or self._status_paused != self._context.store.paused:
+        if now_s >= self._due.get("status", now_s + 1) or self._told_status != self._status("online"):
             self._due.pop("status", None)
             self._online = self._send_status("online")
 
@@ -246,7 +250,9 @@ class Conversation:
 
     def _send_health(self) -> None:
         context = self._context
-        payload = health_payload(context.config, context.session, context.health, context.store, context.clock)
+        payload = health_payload(
+            context.config, context.session, context.health, context.store, context.live, context.clock
+        )
         self._publish(self._topics.health, encode(payload), qos=0)
 
     @property

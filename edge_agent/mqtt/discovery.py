@@ -13,9 +13,8 @@ from edge_agent.config import Config
 from edge_agent.mqtt.payloads import DeviceInfo
 from edge_agent.mqtt.topics import Topics, topics_of
 
-PLATFORMS = ("sensor", "switch", "button")
+PLATFORMS = ("sensor", "binary_sensor", "switch", "button")
 _AVAILABLE = "{{ 'online' if value_json.get('state') == 'online' else 'offline' }}"
-_PAUSED = "{{ {true: 'ON', false: 'OFF'}.get(value_json.get('paused')) }}"
 
 # (key, name, path in health's JSON, extra): shown under "Diagnostic" in Home Assistant
 _DIAGNOSTICS: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
@@ -65,12 +64,13 @@ def discovery_payload(
     components = {
         **{label: _emotion(label, window_s) for label in info.labels},
         "people": _people(window_s),
+        "camera": _camera(topics),
         "pause": _pause(topics),
         "identify": _identify(topics),
         **{key: _diagnostic(config, topics, name, path, more) for key, name, path, more in _DIAGNOSTICS},
     }
     for key, component in components.items():
-        component["unique_id"] = f"countenance_{config.device.id}_{key}"
+        component["unique_id"] = f"ctn_{config.device.id}_{key}"  # short: there are fifteen
     leavers = {key: {"p": platform} for key, platform in (before or {}).items() if key not in components}
     return {
         "dev": _device(config, info),
@@ -132,6 +132,19 @@ def _people(window_s: float) -> dict[str, Any]:
     }
 
 
+def _camera(topics: Topics) -> dict[str, Any]:
+    """On while something is wrong with it; Jinja writes a boolean as Python does."""
+    return {
+        "p": "binary_sensor",
+        "name": "Camera",
+        "device_class": "problem",
+        "state_topic": topics.status,
+        "value_template": "{{value_json.get('problem')}}",
+        "payload_on": "True",
+        "payload_off": "False",
+    }
+
+
 def _pause(topics: Topics) -> dict[str, Any]:
     return {
         "p": "switch",
@@ -140,9 +153,9 @@ def _pause(topics: Topics) -> dict[str, Any]:
         "payload_on": '{"on":true}',
         "payload_off": '{"on":false}',
         "state_topic": topics.status,
-        "value_template": _PAUSED,
-        "state_on": "ON",
-        "state_off": "OFF",
+        "value_template": "{{value_json.get('paused')}}",
+        "state_on": "True",
+        "state_off": "False",
         "icon": "mdi:eye-off",
     }
 

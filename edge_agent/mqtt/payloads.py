@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from edge_agent.live import LiveState
 from edge_agent.message import SCHEMA
+from edge_agent.types import CameraState
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,22 @@ class DeviceInfo:
     """The commands it obeys."""
 
 
-def status_payload(state: str, session: str, paused: bool | None = None) -> dict[str, Any]:
-    """Birth (``online``), farewell (``stopped``) and will (``offline``).
+def will_payload(session: str) -> dict[str, Any]:
+    """The will: ``offline``, and nothing that is not known when it is written."""
+    return {"schema": SCHEMA, "state": "offline", "session": session}
 
-    ``paused`` is left out of the will, which is written before anyone could know.
-    """
-    payload: dict[str, Any] = {"schema": SCHEMA, "state": state, "session": session}
-    return payload if paused is None else {**payload, "paused": paused}
+
+def status_payload(state: str, session: str, live: LiveState, *, paused: bool) -> dict[str, Any]:
+    """Birth (``online``) and farewell (``stopped``), with how the camera is."""
+    return {
+        "schema": SCHEMA,
+        "state": state,
+        "session": session,
+        "paused": paused,
+        "camera": live.camera,
+        "trouble": live.trouble,
+        "problem": live.camera in (CameraState.STALLED, CameraState.GONE) or live.trouble is not None,
+    }
 
 
 def read_status(payload: bytes) -> tuple[str, str]:

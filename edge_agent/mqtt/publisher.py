@@ -27,7 +27,7 @@ from edge_agent.mqtt.conversation import Context, Conversation
 from edge_agent.mqtt.lessons import SILENT, Lessons
 from edge_agent.mqtt.notebook import Notebook
 from edge_agent.mqtt.notices import Notices
-from edge_agent.mqtt.payloads import DeviceInfo, status_payload
+from edge_agent.mqtt.payloads import DeviceInfo, will_payload
 from edge_agent.mqtt.topics import topics_of
 from edge_agent.store import Store
 
@@ -128,7 +128,7 @@ class Publisher:
 
     def _one_connection(self) -> None:
         self._at_once = False
-        will = self._context.topics.status, encode(status_payload("offline", self._session))
+        will = self._context.topics.status, encode(will_payload(self._session))
         connection = Connection(self._config, self._lessons.terms, will, self._wake.set, self._receive)
         try:
             connection.open()

@@ -84,7 +84,7 @@ def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     health.count(Counter.FRAMES_DROPPED, 3)
     health.gauge("last_frame_monotonic_s", time.monotonic() - 2)
     store.append(make_report(1))
-    payload = json.loads(encode(health_payload(Config(), "s1", health, store, Clock())))
+    payload = json.loads(encode(health_payload(Config(), "s1", health, store, Live(), Clock())))
     validate("health", payload)
     assert not undocumented("health", payload)
     assert payload["frames"]["dropped"] == {"slow": 3}
@@ -105,7 +105,7 @@ def test_the_schema_says_of_a_counter_what_prometheus_says(counter: Counter) -> 
 
 
 def test_health_of_an_idle_agent_is_valid(store: Store) -> None:
-    validate("health", json.loads(encode(health_payload(Config(), "s1", Health(), store, Clock()))))
+    validate("health", json.loads(encode(health_payload(Config(), "s1", Health(), store, Live(), Clock()))))
 
 
 # -- the machine -----------------------------------------------------------------------------------------------------

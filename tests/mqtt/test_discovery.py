@@ -19,18 +19,19 @@ import jsonschema
 import pytest
 
 from edge_agent.config import Config
+from edge_agent.live import LiveState
 from edge_agent.message import encode, window_payload
 from edge_agent.mqtt.connection import packet_bytes
 from edge_agent.mqtt.discovery import _SHORT, announced_before, components_of, discovery_payload
-from edge_agent.mqtt.payloads import status_payload
-from edge_agent.types import StoredWindow
+from edge_agent.mqtt.payloads import status_payload, will_payload
+from edge_agent.types import CameraState, StoredWindow, Trouble
 from tests.support.publishing import INFO
 from tests.support.windows import LABELS, make_report
 
 TOPIC = {"type": "string", "pattern": r"^[^+#\u0000]+$", "maxLength": 65535}
 TEXT = {"type": "string", "minLength": 1}
 COMMON = {
-    "p": {"enum": ["sensor", "switch", "button"]},
+    "p": {"enum": ["sensor", "binary_sensor", "switch", "button"]},
     "unique_id": TEXT,
     "name": TEXT,
     "icon": {"type": "string", "pattern": "^mdi:[a-z-]+$"},
@@ -191,10 +192,26 @@ def test_people_are_unknown_when_withheld() -> None:
     assert [render(template, window(people)) for people in (5, 0, None)] == ["5", "0", "None"]
 
 
+def status(paused: bool = False, camera: str = "running", trouble: str | None = None) -> dict[str, Any]:
+    live = LiveState(camera=CameraState(camera), trouble=None if trouble is None else Trouble(trouble))
+    return json.loads(encode(status_payload("online", "s", live, paused=paused)))
+
+
+def test_a_camera_that_is_away_or_hangs_upside_down_is_a_problem() -> None:
+    problem = payload()["cmps"]["camera"]
+    assert (problem["p"], problem["device_class"]) == ("binary_sensor", "problem")
+    assert (problem["payload_on"], problem["payload_off"]) == ("True", "False")
+    shown = {state.value: render(problem["value_template"], status(camera=state.value)) for state in CameraState}
+    assert shown == {"starting": "False", "running": "False", "ended": "False", "stalled": "True", "gone": "True"}
+    assert render(problem["value_template"], status(trouble="upside_down")) == "True"
+
+
 def test_the_switch_shows_a_pause_and_asks_for_one(tmp_path: Path) -> None:
     switch = payload()["cmps"]["pause"]
-    states = [status_payload("online", "s", True), status_payload("online", "s", False), status_payload("offline", "s")]
-    assert [render(switch["value_template"], state) for state in states] == ["ON", "OFF", "None"]
+    states = [status(paused=True), status(), will_payload("s")]
+    assert [render(switch["value_template"], state) for state in states] == [
+        switch["state_on"], switch["state_off"], "None"
+    ]  # fmt: skip
     assert (json.loads(switch["payload_on"]), json.loads(switch["payload_off"])) == ({"on": True}, {"on": False})
     assert switch["command_topic"] == "countenance/hall/command/pause"
 
@@ -202,7 +219,8 @@ def test_the_switch_shows_a_pause_and_asks_for_one(tmp_path: Path) -> None:
 def test_only_online_is_available() -> None:
     (availability,) = payload()["availability"]
     rendered = [
-        render(availability["value_template"], status_payload(state, "s")) for state in ("online", "stopped", "offline")
+        render(availability["value_template"], {**will_payload("s"), "state": state})
+        for state in ("online", "stopped", "offline")
     ]
     assert rendered == ["online", "offline", "offline"]
 
