@@ -122,7 +122,7 @@ install_debian_packages() {
     "$PYTHON" -I -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
     case $CAMERA in
         raspberry-pi) packages+=(python3-picamera2) ;;
-        jetson) packages+=(gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
+        jetson) packages+=(gstreamer1.0-plugins-base gstreamer1.0-plugins-good) ;;
     esac
     # cage does not start without Xwayland, and gets no screen without a login session.
     [[ -z $KIOSK_WANTED ]] || packages+=(cage chromium xwayland libpam-systemd)
