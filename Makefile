@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 VENV := .venv/bin
 
-.PHONY: demo test lint setup docs release bench screenshots test-device test-training clean help
+.PHONY: demo test check lint setup docs release bench screenshots test-device test-training clean help
 
 demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
 	@scripts/setup demo
@@ -13,7 +13,12 @@ test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that 
 	@scripts/setup test
 	@scripts/test-tools
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/python -m pytest -m "not device and not training" $(PYTEST_ARGS)
+	$(VENV)/python -m pytest -n 2 --dist loadscope -m "not device and not training" $(PYTEST_ARGS)
+
+check: ## Lint and the tests that need no broker, browser or child process: under a minute
+	@scripts/setup test
+	@$(MAKE) --no-print-directory lint
+	$(VENV)/python -m pytest -n 2 --dist loadscope -q -m "not outside and not device and not training" $(PYTEST_ARGS)
 
 test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times (root, Debian; an hour and a half)
 	@scripts/setup test

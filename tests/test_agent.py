@@ -18,8 +18,6 @@ from urllib.request import urlopen
 
 import pytest
 
-from edge_agent.cli.main import EXIT_CODES
-from edge_agent.errors import CountenanceError
 from edge_agent.vision.model import default_model_path
 from edge_agent.vision.tracking import Settings as TrackingSettings
 from tests.support.agent_process import AgentProcess, configure
@@ -389,16 +387,6 @@ def test_importing_the_package_and_asking_for_help_load_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "exit codes" in done.stdout
-
-
-def test_the_exit_codes_of_the_program_its_help_and_its_documentation_are_the_same():
-    def codes_of(error: type[CountenanceError]) -> set[int]:
-        return {error.exit_code}.union(*map(codes_of, error.__subclasses__()))
-
-    documented = re.findall(r"^\| (\d+) \|", (ROOT / "docs" / "device.md").read_text(), re.MULTILINE)
-    helped = re.findall(r"(?:^ *|  +)(\d+)  (?=\w)", EXIT_CODES, re.MULTILINE)
-    expected = codes_of(CountenanceError) | {0, 1, 2, 70, 130}
-    assert sorted(map(int, documented)) == sorted(map(int, helped)) == sorted(expected)
 
 
 def test_ctrl_c_before_a_command_is_done_ends_it_with_130(tmp_path):

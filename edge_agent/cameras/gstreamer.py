@@ -31,8 +31,8 @@ class _GError(ctypes.Structure):
     _fields_ = (("domain", c_uint32), ("code", c_int), ("message", c_char_p))
 
 
-def frames(config: CameraConfig) -> Iterator[Image]:
-    """Pictures of ``camera.source``'s pipeline as BGR of the configured size, thinned to ``camera.fps``.
+def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
+    """Pictures of ``camera.source``'s pipeline as BGR of the configured size, thinned to ``per_s`` a second (0: all).
 
     Raises:
         CameraError: ``camera.source`` is no pipeline, or it ended.
@@ -42,7 +42,7 @@ def frames(config: CameraConfig) -> Iterator[Image]:
         raise CameraError("gstreamer camera: camera.source must be a pipeline without its sink, e.g. 'videotestsrc'")
     gst = _library()
     receive, send = os.pipe()
-    pipeline = _parse(gst, f"{config.source} {_tail(config)} ! fdsink fd={send}")
+    pipeline = _parse(gst, f"{config.source} {_tail(config, per_s)} ! fdsink fd={send}")
     reasons: list[str] = []
     listener = threading.Thread(target=_listen, args=(gst, pipeline, send, reasons), daemon=True)
     listener.start()
@@ -77,12 +77,12 @@ def _library() -> ctypes.CDLL:
     return gst
 
 
-def _tail(config: CameraConfig) -> str:
+def _tail(config: CameraConfig, per_s: float) -> str:
     caps = f"video/x-raw,format=BGR,width={config.width_px},height={config.height_px}"
     limit = ""
-    if config.fps:
-        pace = Fraction(config.fps).limit_denominator(1000)
-        # A pace is a limit: frames are left out, never doubled, and before anything is done to them.
+    if per_s:
+        pace = Fraction(per_s).limit_denominator(1000)
+        # A pace is a limit: frames are left out, never doubled. They are left out before any work is done on them.
         limit = f"! videorate drop-only=true ! video/x-raw(ANY),framerate=[0/1,{pace.numerator}/{pace.denominator}] "
     return f"{limit}! videoconvert ! videoscale ! {caps}"
 

@@ -252,7 +252,7 @@ def test_a_password_in_a_pipeline_reaches_neither_the_log_nor_the_page(tmp_path)
 def test_gstreamer_without_its_library_names_the_install_command(monkeypatch):
     monkeypatch.setattr(gstreamer, "LIBRARY", "libnone.so.0")
     with pytest.raises(MissingPackageError, match=r"apt install gstreamer1\.0-plugins-base"):
-        next(gstreamer.frames(CameraConfig(backend="gstreamer", source="videotestsrc")))
+        next(gstreamer.frames(CameraConfig(backend="gstreamer", source="videotestsrc"), 5.0))
 
 
 def test_a_password_in_a_pipeline_is_on_no_command_line():
