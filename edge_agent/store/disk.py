@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import sqlite3
+import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 RETRY_S = 15.0
 """Between two attempts to get back to the file, and between two to save it."""
+PATIENCE_S = 5.0
+"""To save a large file takes longer, up to minutes; windows are kept in memory meanwhile."""
 KEPT = 2
 """Files set aside that stay, the newest."""
 FAILURES = (sqlite3.Error, OSError)
@@ -48,6 +51,7 @@ class Disk:
         self.reason = ""
         self._path, self._clock, self._opened = path, clock, opened
         self._held: Held | None = None
+        self._saving: _Saving | None = None
         self._retry_at_s = self._heal_at_s = 0.0
 
     def open(self) -> None:
@@ -117,7 +121,9 @@ class Disk:
         memory, is_done = self.memory, False
         while not is_done:
             try:
-                if self.file is None:
+                if self._saving is not None:
+                    self._save()
+                elif self.file is None:
                     self._open_file()
                 self._write_to_file(lambda file: take_over(file, memory))
                 is_done = True
@@ -135,13 +141,14 @@ class Disk:
 
         A full or read-only disk is no damage. One that does not give back what it holds is, when ``reading``.
         """
-        if self.file is None or self._held is None or self._clock.monotonic_s() < self._heal_at_s:
+        if self.file is None or self._held is None or self._saving or self._clock.monotonic_s() < self._heal_at_s:
             return False
         if self._held.is_ours and _is_trouble(error) and not (reading and "disk I/O" in str(error)):
             return False
         self._heal_at_s = self._clock.monotonic_s() + RETRY_S
+        log.error("%s: %s; saving what can be read of it in a new file", self._path, error)
         try:
-            self._save(error)
+            self._save()
         except (*FAILURES, StoreError) as second:
             log.error("%s: what can be read of it cannot be saved: %s", self._path, second)
             return False
@@ -149,8 +156,11 @@ class Disk:
 
     def close(self) -> None:
         """Let go of the file."""
-        for database in self.databases:
-            database.close()
+        if self._saving is not None and self._held is not None:
+            self._held.stop()
+            self._saving.join()
+        if self.memory is not None:
+            self.memory.close()
         self.memory = None
         self._let_go()
 
@@ -177,9 +187,11 @@ class Disk:
             try:
                 if _is_trouble(error):
                     raise
-                self._save(error)
+                log.error("%s: %s; saving what can be read of it in a new file", self._path, error)
+                self._save()
             except BaseException:
-                self._let_go()
+                if self._saving is None:
+                    self._let_go()
                 raise
         except StoreError:
             self._let_go()
@@ -197,23 +209,26 @@ class Disk:
         held.note()
         self._opened(self.file, saved)
 
-    def _save(self, error: Exception) -> None:
+    def _save(self) -> None:
         """Save into a new file what can still be read, and only then set the old one aside.
 
         A full disk or a power cut meanwhile would otherwise cost every window.
+
+        Raises:
+            OSError, sqlite3.Error: it failed, or goes on; then call this again.
         """
         assert self._held is not None
-        for name in (".copy", ".copy-journal", ".copy-wal", ".rescued"):
-            self._beside(name).unlink(missing_ok=True)
-        if shutil.disk_usage(self._path.parent).free < self._held.size:
-            raise OSError(errno.ENOSPC, f"no room for a copy of {self._held.size / 1e6:.1f} MB")
-        copy = self._beside(".copy")
-        with closing(Database(copy, building=True)) as fresh:
-            rescue(self._held, fresh)
-        with copy.open("rb") as written:
-            os.fsync(written.fileno())
-        copy.replace(self._beside(".rescued"))  # whole, under this name: what is left to do can be done later
-        log.error("%s: %s; what can be read of it is saved in a new file", self._path, error)
+        if self._saving is None:
+            if shutil.disk_usage(self._path.parent).free < self._held.size:
+                raise OSError(errno.ENOSPC, f"no room for a copy of {self._held.size / 1e6:.1f} MB")
+            self._saving = _Saving(self._held, self._beside(".copy"), self._beside(".rescued"))
+            self._saving.start()
+        self._saving.join(PATIENCE_S)
+        if self._saving.is_alive():
+            raise OSError(errno.EINPROGRESS, "what can be read of it is still being saved")
+        failure, self._saving = self._saving.failure, None
+        if failure is not None:
+            raise failure
         self._put_in_place()
 
     def _put_in_place(self) -> None:
@@ -254,6 +269,8 @@ class Disk:
 
     def _drop_unreadable_file(self) -> None:
         """It is opened again with the next attempt."""
+        if self._saving is not None:
+            return
         try:
             if self.file is not None:
                 self.file.newest()
@@ -265,6 +282,28 @@ class Disk:
         self.reason = f"{self._path}: {error}"
         self._retry_at_s = self._clock.monotonic_s() + RETRY_S
         log.error("windows are kept in memory only, and lost with a stop, until the disk takes them: %s", self.reason)
+
+
+class _Saving(threading.Thread):
+    """Copies what can be read of a file to ``copy``, and calls it ``whole`` once it is."""
+
+    def __init__(self, held: Held, copy: Path, whole: Path) -> None:
+        super().__init__(name="saving the store", daemon=True)
+        self.failure: Exception | None = None
+        self._held, self._copy, self._whole = held, copy, whole
+
+    def run(self) -> None:
+        """All of it."""
+        try:
+            for path in (self._copy, self._whole):
+                path.unlink(missing_ok=True)
+            with closing(Database(self._copy, building=True)) as fresh:
+                rescue(self._held, fresh)
+            with self._copy.open("rb") as written:
+                os.fsync(written.fileno())
+            self._copy.rename(self._whole)
+        except FAILURES as error:
+            self.failure = error
 
 
 def _is_trouble(error: Exception) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Held:
     def __init__(self, path: Path, *, create: bool = True) -> None:
         self.path = path
         self._log: int | None = None
+        self._is_stopped = False
         self._told = b""
         self._frames: dict[int, int] = {}
         self._file = os.open(path, (os.O_CREAT if create else 0) | os.O_RDONLY | os.O_CLOEXEC, 0o644)
@@ -98,6 +100,8 @@ class Held:
         """
         trouble, count = None, 0
         for handle, at in self._places():
+            if self._is_stopped:
+                raise OSError(errno.ECANCELED, "stopped")
             try:
                 page = os.pread(handle, PAGE, at)
             except OSError as error:
@@ -143,6 +147,10 @@ class Held:
             yield self._file, at
         for _, _, _, at in self._logged():
             yield self._log or 0, at
+
+    def stop(self) -> None:
+        """End :meth:`pages`, which another thread is reading."""
+        self._is_stopped = True
 
     def close(self) -> None:
         """Let others have it."""

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from edge_agent.errors import StoreError
-from edge_agent.store import Store, open_store
+from edge_agent.store import Store, disk, open_store
 from edge_agent.store.pages import PAGE
 from edge_agent.types import StoredWindow
 from tests.support.clocks import SteppedClock
@@ -299,6 +299,27 @@ def test_two_agents_where_the_file_was_removed_between_send_every_window_of_both
         told += turn(first)
         assert not first.in_memory
         assert keys(first.pending()) == [key for key in told if key[0] == "s1"]
+
+
+def test_what_takes_long_to_save_is_saved_beside_the_measuring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full store takes a minute and more on a small machine."""
+    monkeypatch.setattr(disk, "PATIENCE_S", 0.0)
+    clock = SteppedClock()
+    with opened(config_for(tmp_path)) as store:
+        before = keys(store.append(make_report(number % 7)) for number in range(400))
+    path = tmp_path / "windows.sqlite"
+    path.write_bytes(with_page(path.read_bytes(), 1, bytes(PAGE)))
+    with opened(config_for(tmp_path), "s2", clock):
+        pass
+    with opened(config_for(tmp_path), "s3", clock) as store:
+        mine = keys([store.append(make_report(1))])
+        assert store.in_memory, "a stop before it was saved has changed nothing"
+        assert keys(store.pending()) == mine
+        monkeypatch.undo()
+        clock.forward_s = 20
+        store.flush()
+        assert not store.in_memory
+        assert keys(store.pending(limit=1000)) == before + mine
 
 
 # -- an earlier version ----------------------------------------------------------------------------------------------
