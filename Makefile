@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 VENV := .venv/bin
 
-.PHONY: demo test check lint setup docs release bench screenshots test-device test-training clean help
+.PHONY: demo test check lint setup docs audit release bench screenshots test-device test-training clean help
 
 demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
 	@scripts/setup demo
@@ -52,6 +52,10 @@ bench: ## Speed against the package fer, footprint, and this machine's milliseco
 docs: ## Build the searchable site of docs/ into build/site; a dead link is an error
 	@scripts/setup docs
 	$(VENV)/mkdocs build
+
+audit: ## Look the installed packages up in the advisories; says where that service cannot be reached
+	@scripts/setup test
+	$(VENV)/python -m scripts.audit
 
 release: ## Build and check the wheel and the source package into dist/, twice, and compare
 	@scripts/setup release
