@@ -220,6 +220,35 @@ def test_who_is_there_before_and_after_a_camera_was_away_is_not_two_people(tmp_p
     assert [people for _, _, people in rows(tmp_path / "windows.sqlite")] == [1, 1]
 
 
+def test_without_a_camera_nothing_is_said_of_people_and_the_camera_is_named(broker, tmp_path):
+    """It was never there; then it comes, and freezes."""
+    stream = MjpegCamera(free_port())
+    path = configure(
+        tmp_path,
+        camera={"backend": "opencv", "source": stream.url, "stall_s": 1.0, "reopen_max_s": 1.0},
+        mqtt={"port": broker.port, "health_s": 1},
+    )
+    with Subscriber(broker.port, "countenance/#") as subscriber, run(path) as agent:
+
+        def status() -> dict:
+            return subscriber.of("/status")[-1].json
+
+        window = subscriber.wait_for(CAPTURED, 1, 30)[0].json
+        assert (window["frames"], window["people"], window["faces"], window["suppressed"]) == (0, None, None, False)
+        wait_until(lambda: (status()["camera"], status()["problem"]) == ("gone", True), 20)
+        wait_until(lambda: subscriber.of("/health")[-1].json["camera"] == "gone", 20)
+        stream.start()
+        wait_until(lambda: (status()["camera"], status()["problem"]) == ("running", False), 30)
+        wait_until(lambda: subscriber.of(CAPTURED)[-1].json["people"] == 1, 20)
+        stream.pictures = stream.pictures[:1]
+        wait_until(lambda: (status()["camera"], status()["problem"]) == ("stalled", True), 20)
+        seen = len(subscriber.of(CAPTURED))
+        wait_until(lambda: len(subscriber.of(CAPTURED)) > seen + 3, 20)
+        assert all(message.json["people"] is None for message in subscriber.of(CAPTURED)[seen + 1 :])
+        assert agent.stop() == 0
+    stream.stop()
+
+
 def test_a_paused_agent_does_not_open_its_camera_when_it_starts(broker, tmp_path):
     """Paused, a film that is not there is no trouble; it is as soon as somebody resumes."""
     path = configure(tmp_path, mqtt={"port": broker.port})
