@@ -20,6 +20,9 @@ from edge_agent.config import Config
 from edge_agent.errors import InputError
 from edge_agent.vision.reading import Prediction, Reader
 
+LEAST_SCALE = 0.4
+"""Of OpenCV's font, about 9 pixels high: smaller letters cannot be read."""
+
 
 def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate_dir: Path | None) -> int:
     """Read each file and write a line for it. A bad one gives a line on standard error, and the others are still read.
@@ -81,21 +84,59 @@ def _in_words(prediction: Prediction) -> str:
 
 
 def _annotated(image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.uint8]:
-    """A copy of the picture with a box and the two likeliest emotions at every face."""
+    """A copy of the picture with a box and the likeliest emotion at every face, labels apart where there is room."""
     import cv2
 
     drawn: NDArray[np.uint8] = image.copy()
-    line = max(1, round(max(drawn.shape[:2]) / 400))
-    for item in prediction.faces:
+    taken: list[tuple[int, int, int, int]] = []
+    for item in sorted(prediction.faces, key=lambda each: -each.face.box.width):
         box = item.face.box
-        left, top = round(box.x), round(box.y)
-        cv2.rectangle(drawn, (left, top), (round(box.x + box.width), round(box.y + box.height)), (60, 200, 60), line)
-        best = sorted(item.probabilities.items(), key=lambda pair: -pair[1])[:2]
-        for row, (label, p) in enumerate(reversed(best)):
-            at = left, max(14 * line, top - 6 - row * 16 * line)
-            for colour, width in ((0, 0, 0), 3 * line), ((255, 255, 255), line):
-                cv2.putText(drawn, f"{label} {p:.0%}", at, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * line, colour, width)
+        left, top, right, bottom = (round(v) for v in (box.x, box.y, box.x + box.width, box.y + box.height))
+        line = max(1, round(box.width / 60))
+        cv2.rectangle(drawn, (left, top), (right, bottom), (60, 200, 60), line)
+        emotion, share = max(item.probabilities.items(), key=lambda pair: pair[1])
+        text = f"{emotion} {share:.0%}"
+        scale = max(LEAST_SCALE, box.width / cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 1)[0][0])
+        stroke = max(1, round(1.5 * scale))
+        (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
+        size = width + 2 * stroke, height + below + 2 * stroke
+        x, y = _room(size, (left, top, right, bottom), drawn.shape[1::-1], taken)
+        taken.append((x, y, *size))
+        cv2.rectangle(drawn, (x, y), (x + size[0], y + size[1]), (0, 0, 0), cv2.FILLED)
+        start = x + stroke, y + stroke + height
+        cv2.putText(drawn, text, start, cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), stroke, cv2.LINE_AA)
     return drawn
+
+
+def _room(
+    size: tuple[int, int],
+    face: tuple[int, int, int, int],
+    picture: tuple[int, ...],
+    taken: Sequence[tuple[int, int, int, int]],
+) -> tuple[int, int]:
+    """Upper left corner of a label of ``size`` (width, height): above or below the face, else in its box.
+
+    Args:
+        face: left, top, right and bottom of its box.
+        picture: width and height.
+        taken: labels so far, each left, top, width and height.
+    """
+    (width, height), (left, top, right, bottom) = size, face
+    centre = (left + right - width) // 2
+    wanted = [(centre, top - height), (centre, bottom), (centre, bottom - height), (centre, top)]
+    inside = [
+        (min(max(0, x), max(0, picture[0] - width)), min(max(0, y), max(0, picture[1] - height))) for x, y in wanted
+    ]
+    free = [
+        (x, y)
+        for (x, y), (_, wanted_y) in zip(inside, wanted, strict=True)
+        if y == wanted_y and not any(_meet((x, y, width, height), other) for other in taken)
+    ]
+    return free[0] if free else inside[-1]
+
+
+def _meet(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
 def _write(image: NDArray[np.uint8], target: Path) -> None:

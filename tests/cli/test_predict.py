@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from edge_agent.cli.main import main
+from edge_agent.cli.predict import _meet, _room
 from tests.support.faces import FACE_CENTRE, YUNET, astronaut_bgr, shared, write_astronaut
 from tests.support.windows import LABELS
 
@@ -80,6 +82,18 @@ def test_annotated_copies_show_a_box_and_leave_the_picture_alone(picture, tmp_pa
     assert drawn.shape == (512, 512, 3)
     assert (np.abs(drawn.astype(int) - astronaut_bgr()) > 100).any(axis=2).sum() > 300
     assert picture.read_bytes() == before
+
+
+@pytest.mark.parametrize("top", [0, 3, 60, 400])
+def test_labels_stay_in_the_picture_and_off_each_other(top):
+    """Also near the upper edge, and where people stand shoulder to shoulder."""
+    faces = [(5 + 75 * column, top + 90 * row, 60, 80) for row in range(2) for column in range(6)]
+    labels: list[tuple[int, int, int, int]] = []
+    for x, y, width, height in faces:
+        corner = _room((64, 14), (x, y, x + width, y + height), (460, 580), labels)
+        labels.append((*corner, 64, 14))
+    assert all(x >= 0 and y >= 0 and x + w <= 460 and y + h <= 580 for x, y, w, h in labels)
+    assert not any(_meet(a, b) for a, b in itertools.combinations(labels, 2))
 
 
 @pytest.mark.parametrize("folder", ["file", "file/below"])
