@@ -303,10 +303,8 @@ class Database:
         """Give every window of this boot that was stamped by an unsynchronised clock its true start; how many."""
         other = self._first("WHERE boot_id != :boot ORDER BY id DESC LIMIT 1", {"boot": boot_id}) or 0
         rows = self._sql.execute(f"{_SELECT} WHERE id > ? AND clock_synced = 0 AND {_IS_INTACT}", (other,)).fetchall()
-        with self.transaction():
-            for row in rows:
-                changed = restamped(row, round(wall_minus_monotonic_ms + row[START_MS + 1] * 1000))
-                self._sql.execute(_INSERT, changed)
+        for row in rows:
+            self._sql.execute(_INSERT, restamped(row, round(wall_minus_monotonic_ms + row[START_MS + 1] * 1000)))
         return len(rows)
 
     def save_state(self, state: State) -> None:

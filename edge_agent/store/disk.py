@@ -199,7 +199,7 @@ class Disk:
 
     def _open_held(self, held: Held, *, saved: bool = False) -> None:
         if held.is_odd:
-            raise sqlite3.DatabaseError("the file has no beginning, or its log is none")
+            raise sqlite3.DatabaseError("the file or its log is missing")
         try:
             self.file = Database(self._path)
         except sqlite3.OperationalError as error:

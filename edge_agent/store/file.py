@@ -61,10 +61,15 @@ class Held:
 
     @property
     def is_odd(self) -> bool:
-        """Whether there is what SQLite would drop, or could not use: a log without a file, a folder beside it."""
+        """Whether a part is missing that SQLite does not miss, or a folder is in its place.
+
+        A log without its file, which SQLite drops. The log's index without the log, which only a kill leaves.
+        """
         if any(path.is_dir() for path in (self._wal, self._shm)):
             return True
-        return self._log is not None and os.fstat(self._file).st_size == 0 < os.fstat(self._log).st_size
+        if self._log is None:
+            return self._shm.exists()
+        return os.fstat(self._file).st_size == 0 < os.fstat(self._log).st_size
 
     @property
     def has_odd_head(self) -> bool:

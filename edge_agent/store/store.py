@@ -262,6 +262,7 @@ class Store:
                 file.insert(file.id_of(stored.place), stored)
             after = memory.id_of(chunk[-1].place)
         self._save_state(file)
+        self._restamped = False  # what is in the file could not be written meanwhile
 
     def _age_s(self, stored: StoredWindow) -> float:
         if stored.boot_id == self._clock.boot_id:
@@ -323,10 +324,9 @@ class Store:
             return
         self._restamped = True
         offset_ms = epoch_ms(self._clock.wall()) - self._clock.monotonic_s() * 1000
-        for database in self._disk.databases:
-            count = self._disk.read(database, lambda d: d.restamp(self._clock.boot_id, offset_ms), 0)
-            if count:
-                log.info("the clock is synchronised: %d earlier windows of this boot got their true time", count)
+        count = self._disk.write(lambda database: database.restamp(self._clock.boot_id, offset_ms))
+        if count:
+            log.info("the clock is synchronised: %d earlier windows of this boot got their true time", count)
 
     # -- reading ------------------------------------------------------------------------------------------------
 

@@ -222,6 +222,18 @@ def test_a_file_that_is_gone_while_its_log_is_there_costs_only_what_it_held(subj
         assert len(found) + store.stats().dropped["damage"] == WINDOWS
 
 
+def test_a_log_that_is_gone_after_a_kill_is_told(
+    subject: Subject, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = killed(subject, tmp_path)
+    log.unlink()
+    with opened(config_for(log.parent), "s2") as store:
+        found = store.pending(limit=1000)
+        assert 400 < len(found) < WINDOWS, "how many it held nothing tells any more"
+        assert "its log is missing" in caplog.text
+    shutil.rmtree(log.parent)
+
+
 # -- in use ----------------------------------------------------------------------------------------------------------
 
 

@@ -16,7 +16,7 @@ from edge_agent.host.clock import epoch_ms
 from edge_agent.store.database import Database
 from edge_agent.types import StoredWindow
 from tests.support.clocks import SteppedClock
-from tests.support.stores import buckets, config_for, deliver, keys, numbers, opened
+from tests.support.stores import buckets, config_for, damaged_files, deliver, keys, numbers, opened
 from tests.support.windows import make_report
 
 
@@ -276,6 +276,7 @@ def test_windows_of_a_wrong_clock_are_stamped_anew_once_it_is_synchronised(tmp_p
         store.append(make_report(2))
         first, second = store.history()
     assert (first.clock_synced, second.clock_synced) == (True, True)
+    assert not damaged_files(tmp_path), "what the store itself writes is no harm"
     true_start = datetime.now(timezone.utc) - timedelta(seconds=10)
     assert abs(first.report.window_start - true_start) < timedelta(seconds=2)
 
