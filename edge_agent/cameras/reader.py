@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import resource
 import signal
 import sys
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ SAMPLED = 4
 def main() -> int:
     """Open the camera of the configuration on standard input and write its pictures until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us when it wants to
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a decoder may crash, and a core dump would have pictures
     told = json.loads(sys.stdin.read())
     config = CameraConfig.model_validate(told["camera"])
     out = _claim_stdout()
