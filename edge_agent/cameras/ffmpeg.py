@@ -43,7 +43,7 @@ def to_image(frame: Any, video: Any) -> Image:
     """
     width = round(frame.width * (video.sample_aspect_ratio or 1))
     image: Image = frame.reformat(width=width, format="bgr24").to_ndarray()
-    matrix = next((side for side in frame.side_data if side.type.name == "DISPLAYMATRIX"), None)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is not None:
         a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
         if abs(b) > abs(a):
