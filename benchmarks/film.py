@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -28,6 +29,8 @@ SEEN_FROM = 0.6
 """Share of a face that must be visible for a detector to find it."""
 NOISE = 3.0
 """Standard deviation of the sensor's noise, in grey levels, in every frame."""
+GRAIN_MARGIN = 97
+"""By how many pixels the noise moves from frame to frame, at most."""
 FLICKER = 0.04
 """Share by which a lamp's 100 Hz makes bands of rows darker; they wander, since no camera is quite in step with it."""
 Image = NDArray[np.uint8]
@@ -277,11 +280,19 @@ def _visible(owner: NDArray[np.int_], index: int, box: Box) -> float:
     return min(1.0, float((part == index).sum()) / (0.9 * box.width * box.height))
 
 
+@cache
+def _grain() -> NDArray[np.float32]:
+    """Noise, somewhat larger than a picture: a different part of it in every frame."""
+    shape = HEIGHT + GRAIN_MARGIN, WIDTH + GRAIN_MARGIN, 3
+    return NOISE * np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+
+
 def _sensed(canvas: NDArray[np.float32], rng: np.random.Generator, at_s: float) -> Image:
     """The picture as a sensor gives it: bands of flicker, then noise."""
     rows = np.arange(canvas.shape[0], dtype=np.float32)[:, None, None]
     bands = 1.0 + FLICKER * np.sin(2 * np.pi * (rows / 160.0 + 0.37 * at_s))
-    noisy = canvas * bands + NOISE * rng.standard_normal(canvas.shape, dtype=np.float32)
+    y, x = rng.integers(0, GRAIN_MARGIN, 2)
+    noisy = canvas * bands + _grain()[y : y + canvas.shape[0], x : x + canvas.shape[1]]
     seen: Image = np.clip(noisy, 0, 255).astype(np.uint8)
     return seen
 

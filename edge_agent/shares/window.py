@@ -201,8 +201,9 @@ class Window:
         counted = {
             track: person for track, person in self._people.items() if person.alive and person.sightings >= least
         }
-        # Where most are tilted the camera hangs wrong, and those who passed as upright are mistakes.
-        return counted if len(counted) >= sum(count >= least for count in self._tilted.values()) else {}
+        tilted = sum(count >= least for count in self._tilted.values())
+        # Where many are tilted the camera hangs wrong, and those who passed as upright are mistakes.
+        return counted if len(counted) >= 2 * tilted else {}
 
     def _groups(self, counted: Mapping[int, _Person]) -> set[frozenset[int]]:
         """Lineages of those who counted and were seen at the same time."""

@@ -46,9 +46,17 @@ class Sensor:
 
 
 def film(
-    picture: NDArray[np.uint8], sitter: Sitter, sensor: Sensor, *, size_px: int, seconds: float, fps: float, seed: int
+    picture: NDArray[np.uint8],
+    sitter: Sitter,
+    sensor: Sensor,
+    *,
+    size_px: int,
+    seconds: float,
+    fps: float,
+    seed: int,
+    face: Box = FACE,
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """(seconds, BGR picture of three face widths each way) of each frame, a face of this width in its middle."""
+    """(seconds, BGR picture of three face widths each way) of each frame, its face so wide and in its middle."""
     rng, place, turn = np.random.default_rng(seed), np.zeros(2), 0.0
     side, stays = 3 * size_px, np.exp(-1 / fps / 4)
     for number in range(int(seconds * fps)):
@@ -56,7 +64,7 @@ def film(
         place = stays * place + np.sqrt(1 - stays**2) * rng.normal(0, sitter.sway * size_px, 2)
         turn = stays * turn + np.sqrt(1 - stays**2) * rng.normal(0, sitter.turn)
         up = sitter.breath * size_px * np.sin(2 * np.pi * at_s / 4)
-        shown = _drawn(picture, size_px, side, (*place, 0, up), 1 - abs(turn))
+        shown = _drawn(picture, face, size_px, side, place + np.array((0.0, up)), 1 - abs(turn))
         if sitter.blinks and rng.random() < 0.05:
             top, left = round(side / 2 - 0.25 * size_px), round(side / 2 - 0.35 * size_px)
             eyes = shown[top : top + round(0.15 * size_px), left : left + round(0.7 * size_px)]
@@ -71,9 +79,9 @@ def box_in(size_px: int) -> Box:
 
 
 def _drawn(
-    picture: NDArray[np.uint8], size_px: int, side: int, moved: NDArray[np.float64], width: float
+    picture: NDArray[np.uint8], face: Box, size_px: int, side: int, moved: NDArray[np.float64], width: float
 ) -> NDArray[np.float32]:
-    scale, (x, y) = size_px / FACE.width, FACE.centre
+    scale, (x, y) = size_px / face.width, face.centre
     matrix = np.array([[scale * width, 0, side / 2 + moved[0]], [0, scale, side / 2 + moved[1]]])
     matrix[:, 2] -= matrix[:, :2] @ (x, y)
     smooth = cv2.GaussianBlur(picture, (0, 0), 0.45 / scale) if scale < 1 else picture
