@@ -347,8 +347,8 @@ def table(result: dict[str, Any]) -> str:
         "their width in points.",
         f"{facts['windows']} windows a cell, {facts['photos']} photos of part {facts['part']}, faces {SIDE} px wide, "
         f"detector {facts['detector']}. {100 * facts['sitters_alive']:.0f} % of simulated sitters are taken for alive, "
-        f"{100 * facts['posters_alive']:.0f} % of photographs. Measured on {facts['machine']}, {facts['runtime']}, model "
-        f"{facts['model']}, head {facts['labels']}.",
+        f"{100 * facts['posters_alive']:.0f} % of photographs. Measured on {facts['machine']}, {facts['runtime']}, "
+        f"model {facts['model']}, head {facts['labels']}.",
     ]
     return "\n".join(lines)
 

@@ -41,6 +41,15 @@ class LiveState:
     """When somebody last asked this device to show itself."""
 
     @property
+    def camera_state(self) -> str:
+        """One word: ``paused``, what most faces suffer from while pictures come, or what the camera is doing."""
+        if self.paused:
+            return "paused"
+        if self.camera is CameraState.RUNNING and self.trouble is not None:
+            return self.trouble.value
+        return self.camera.value
+
+    @property
     def measures(self) -> bool:
         """Whether pictures arrive and are read."""
         return self.camera is CameraState.RUNNING and not self.paused

@@ -56,6 +56,7 @@ def window_payload(
         "people": report.people,
         "suppressed": report.suppressed,
         "gated": None if report.gated is None else dict(report.gated),
+        "quality": None if report.shares is None else report.shares.quality,
         **_shares(report.shares),
         "rolling": None if report.rolling is None or not rolling else _rolling(report.rolling),
         "model": stored.model,

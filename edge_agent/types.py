@@ -45,6 +45,11 @@ class Trouble(str, Enum):
     BLURRED = "blurred"
 
     @property
+    def is_tilt(self) -> bool:
+        """Whether the camera hangs wrong."""
+        return self in (Trouble.UPSIDE_DOWN, Trouble.TURNED_LEFT, Trouble.TURNED_RIGHT, Trouble.TILTED)
+
+    @property
     def rotates_by_deg(self) -> int | None:
         """By how much ``camera.rotate_deg`` has to grow, modulo 360; None where that is no help."""
         return _ROTATIONS.get(self)
@@ -154,6 +159,8 @@ class Shares:
     """The plain average if all emotions were equally common: one decimal, sums to 100.0; None in windows of old."""
     familiar: float | None = None
     """How likely this camera's faces are answered as the reference faces are, 0 to 1; None where nothing is known."""
+    quality: float | None = None
+    """Of a window: mean weight of all faces found in it, 0 (none could be read) to 1; None for the rolling shares."""
 
 
 @dataclass(frozen=True, slots=True)

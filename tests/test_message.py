@@ -44,7 +44,7 @@ def test_percentages_are_numbers_of_all_seven_and_sum_to_100(tmp_path: Path) -> 
 
 def test_a_suppressed_window_says_nothing_of_the_people(tmp_path: Path) -> None:
     payload = payload_of(make_report(1, people=None), tmp_path)
-    withheld = ("faces", "people", "gated", "percentages", "percentages_raw", "intervals", "method")
+    withheld = ("faces", "people", "gated", "quality", "percentages", "percentages_raw", "intervals", "method")
     assert payload["suppressed"] is True
     assert all(payload[name] is None for name in withheld)
 

@@ -290,7 +290,7 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
         assert agent.stop() == 0, agent.log
     seen = [message.json for message in subscriber.of("/emotions") if message.json["suppressed"]]
     for message in seen:
-        for name in ("people", "faces", "gated", "percentages", "percentages_raw", "intervals", "method"):
+        for name in ("people", "faces", "gated", "quality", "percentages", "percentages_raw", "intervals", "method"):
             assert message[name] is None
         assert figures_in(message) == []
     with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as database:

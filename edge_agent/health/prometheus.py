@@ -15,7 +15,7 @@ from edge_agent.host import machine
 from edge_agent.host.clock import Clock
 from edge_agent.live import Live
 from edge_agent.store import Store
-from edge_agent.types import CameraState
+from edge_agent.types import CameraState, Trouble
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -93,10 +93,13 @@ class _Collector:
         """Each state from the start on, so that an alert can fire before the first frame."""
         from prometheus_client.core import GaugeMetricFamily
 
-        family = GaugeMetricFamily("countenance_camera_state", "1 for what the camera is doing", labels=["state"])
-        state = self._live.state
-        now = "paused" if state.paused else state.camera.value
-        for name in (*(each.value for each in CameraState), "paused"):
+        family = GaugeMetricFamily(
+            "countenance_camera_state",
+            "1 for what the camera is doing, or what its faces suffer from",
+            labels=["state"],
+        )
+        now = self._live.state.camera_state
+        for name in (*(each.value for each in (*CameraState, *Trouble)), "paused"):
             family.add_metric([name], int(name == now))
         return family
 

@@ -52,7 +52,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "lead": words.text(lead) if top and not stale else "",
             "number": words.percent(top["percent"]) if top else "",
             "word": words.emotion(top["label"]) if top else words.text(f"state_{state}"),
-            "text": _state_text(config, words, state),
+            "text": _doubt(words, figures) or _state_text(config, words, state),
             "people": "" if stale else _people(words, figures),
             "last": _last(words, figures) if stale else "",
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
@@ -134,6 +134,10 @@ def _state_text(config: Config, words: Language, state: str) -> str:
     if state in ("live", "stale"):
         return ""
     return words.text(f"state_{state}_text", n=words.number(config.privacy.min_people))
+
+
+def _doubt(words: Language, figures: Mapping[str, Any]) -> str:
+    return words.text(f"doubt_{figures['doubt']}") if figures["doubt"] and not _is_stale(figures) else ""
 
 
 def _people(words: Language, figures: Mapping[str, Any]) -> str:

@@ -15,6 +15,9 @@ from edge_agent.types import CameraState, Shares, WindowReport
 IDENTIFY_S = 15.0
 """Seconds for which the page shows the device's name after the command ``identify``."""
 
+LOW_QUALITY = 0.3
+"""Below this quality most faces of a window were doubtful."""
+
 _PLEASANT_FIRST = ("happy", "surprise", "neutral", "sad", "fear", "disgust", "contempt", "angry")
 
 
@@ -63,6 +66,16 @@ def shown(report: WindowReport | None, state: State) -> Shown | None:
     return None
 
 
+def doubt_of(live: LiveState, state: State) -> str | None:
+    """Why the figures are rough: what most faces suffer from, or ``low`` quality; None if they are not."""
+    if state not in (State.LIVE, State.NOBODY):
+        return None
+    if live.trouble is not None:
+        return "tilted" if live.trouble.is_tilt else live.trouble.value
+    quality = None if live.report is None or live.report.shares is None else live.report.shares.quality
+    return "low" if quality is not None and quality < LOW_QUALITY else None
+
+
 def display_order(labels: Sequence[str]) -> tuple[str, ...]:
     """From pleasant to unpleasant, unknown ones last: the order of the bars and of the trend has a meaning."""
     known = {label: rank for rank, label in enumerate(_PLEASANT_FIRST)}
@@ -86,6 +99,7 @@ def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s:
         "rolling": visible.rolling if visible else False,
         "method": visible.shares.method if visible else None,
         "familiar": visible.shares.familiar if visible else None,
+        "doubt": doubt_of(live, state),
         "emotions": [_emotion(label, visible.shares if visible else None) for label in labels],
         "identify_s": _identify_s(live, now),
         "build": build,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter, deque
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -187,7 +187,7 @@ class Window:
             faces=sum(person.sightings for person in counted.values()) if is_told else None,
             people=len(counted) if is_told else None,
             suppressed=suppressed,
-            shares=self._estimator.estimate_people(_rows(published), doubt) if published else None,
+            shares=self._shares(published, doubt) if published else None,
             # Without anyone counted they might be all of one person, who is turned away.
             gated=dict(self._gated) if published else None,
             rolling=self._roll(published, groups, doubt, now_monotonic_s),
@@ -204,6 +204,13 @@ class Window:
         tilted = sum(count >= least for count in self._tilted.values())
         # Where many are tilted the camera hangs wrong, and those who passed as upright are mistakes.
         return counted if len(counted) >= 2 * tilted else {}
+
+    def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
+        """Their shares, and how good the faces were: what was left out counts as nothing, but for photographs."""
+        found = sum(person.sightings for person in self._people.values())
+        found += self._gated.total() - self._gated["still"]
+        quality = sum(person.weight for person in people) / found
+        return replace(self._estimator.estimate_people(_rows(people), doubt), quality=round(quality, 2))
 
     def _groups(self, counted: Mapping[int, _Person]) -> set[frozenset[int]]:
         """Lineages of those who counted and were seen at the same time."""

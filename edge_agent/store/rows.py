@@ -138,6 +138,7 @@ def _encode_shares(shares: Shares, labels: Labels) -> list[Any]:
         shares.people,
         None if shares.percentages_even is None else _tenths(shares.percentages_even[label] for label in labels),
         shares.familiar,
+        shares.quality,
     ]
 
 
@@ -146,7 +147,7 @@ def _tenths(percents: Any) -> list[int]:
 
 
 def _decode_shares(value: list[Any], labels: Labels) -> Shares:
-    best, raw, bounds, method, people, even, familiar = value
+    best, raw, bounds, method, people, even, familiar, quality = value
     return Shares(
         percentages=_percents(best, labels),
         percentages_raw=_percents(raw, labels),
@@ -155,6 +156,7 @@ def _decode_shares(value: list[Any], labels: Labels) -> Shares:
         people=people,
         percentages_even=None if even is None else _percents(even, labels),
         familiar=familiar,
+        quality=quality,
     )
 
 

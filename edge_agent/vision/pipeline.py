@@ -29,7 +29,6 @@ LEAST_ODDS = 0.0
 """Mean log odds of being upright below which a track is left out, chosen by ``python -m benchmarks.quality``."""
 KEPT_TRACKS = 500
 """Tracks whose odds are remembered at most, those seen last."""
-TURNED = (Trouble.UPSIDE_DOWN, Trouble.TURNED_LEFT, Trouble.TURNED_RIGHT, Trouble.TILTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,7 @@ class Pipeline:
                 continue
             verdict = self._look_at(frame.image, item, life)
             self._view.see(item.track, verdict if isinstance(verdict, str) else None)
-            if isinstance(verdict, _GoodFace) and self._view.trouble in TURNED:
+            if isinstance(verdict, _GoodFace) and self.trouble is not None and self.trouble.is_tilt:
                 verdict = "tilted"  # which way is up, all faces before one camera have in common
             if isinstance(verdict, _GoodFace):
                 kept.append(verdict)

@@ -24,7 +24,7 @@ from edge_agent.host.clock import Clock, kernel_clock_synchronised
 from edge_agent.live import Live
 from edge_agent.message import encode
 from edge_agent.store import Store, open_store
-from edge_agent.types import CameraState
+from edge_agent.types import CameraState, Trouble
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import free_port, wait_until
 from tests.support.schemas import schema, undocumented, validate
@@ -233,6 +233,14 @@ def test_an_alert_about_the_camera_can_fire_from_the_start(store: Store) -> None
     assert states()["gone"] == 1
     live.update(paused=True)
     assert states() == {"starting": 0, "running": 0, "stalled": 0, "gone": 0, "ended": 0, "paused": 1}
+
+
+def test_what_most_faces_suffer_from_is_a_state_of_the_camera(store: Store) -> None:
+    live = Live()
+    live.update(camera=CameraState.RUNNING, trouble=Trouble.UPSIDE_DOWN)
+    registry = make_registry(Config(), live, Health(), store)
+    assert registry.get_sample_value("countenance_camera_state", {"state": "upside_down"}) == 1
+    assert registry.get_sample_value("countenance_camera_state", {"state": "running"}) == 0
 
 
 def test_a_window_of_an_earlier_run_is_not_told(store: Store) -> None:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from prometheus_client import Counter
 
 from edge_agent.errors import ConfigError, ListenError, MissingPackageError
 from edge_agent.kiosk.render import STATIC
-from edge_agent.types import CameraState
+from edge_agent.types import CameraState, Trouble
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import Broker, Subscriber, free_port, wait_until
 from tests.support.kiosk_stage import TYPICAL, Stage, report_of, shares_of
@@ -83,6 +84,29 @@ def test_each_state_is_told_apart_without_script_and_shows_no_figures(
     conforms(current, "Figures")
     assert current["state"] == state
     assert {emotion["percent"] for emotion in current["emotions"]} == {None}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "quality", "doubt", "words"),
+    [
+        (None, 0.6, None, ""),
+        (None, 0.1, "low", "Most faces are hard to read here"),
+        (Trouble.UPSIDE_DOWN, 0.6, "tilted", "Faces are tilted or upside down"),
+        (Trouble.NOISY, 0.1, "noisy", "The picture is too noisy"),
+    ],
+)
+def test_doubt_is_said_in_words(
+    stage: Stage, client: httpx.Client, trouble: Trouble | None, quality: float, doubt: str | None, words: str
+):
+    stage.tell(report_of(replace(shares_of(TYPICAL), quality=quality)))
+    stage.live.update(trouble=trouble)
+    try:
+        current = client.get("/api/current").json()
+        conforms(current, "Figures")
+        assert current["doubt"] == doubt
+        assert re.search(rf'id="hero-text">{words}', client.get("/").text)
+    finally:
+        stage.live.update(trouble=None)
 
 
 def test_old_figures_are_called_out_of_date_and_not_those_of_right_now(stage: Stage, client: httpx.Client):

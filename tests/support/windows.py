@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import numpy as np
@@ -40,7 +41,7 @@ def make_report(
         faces=None if people is None else people * 20,
         people=people,
         suppressed=people is None,
-        shares=make_shares(number, people) if people else None,
+        shares=replace(make_shares(number, people), quality=0.5) if people else None,
         gated=None if people is None else {"small": 3},
         rolling=RollingShares(900.0, make_shares(number + 1, 40)),
     )

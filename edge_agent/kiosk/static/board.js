@@ -68,7 +68,8 @@ function drawHero(state, top, showsTop, stale) {
   set("hero-lead", showsTop && !stale ? text(figures.rolling ? "strongest_recently" : "strongest") : "");
   set("hero-number", showsTop ? percent(top.percent) : "");
   set("hero-word", showsTop ? emotion(top.label) : text(`state_${state}`));
-  set("hero-text", page.state_texts[state] ?? "");
+  const doubt = figures.doubt !== null && !stale ? text(`doubt_${figures.doubt}`) : null;
+  set("hero-text", doubt ?? page.state_texts[state] ?? "");
   const counted = figures.people !== null && figures.span_s !== null && !stale;
   set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : "");
   const late = stale && figures.window_end !== null;
