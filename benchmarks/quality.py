@@ -163,27 +163,27 @@ def by_turn(photos: list[Photo], classifier: Classifier) -> Iterator[dict[str, A
 def by_roll(
     photos: list[Photo], angle_deg: int, classifier: Classifier, detector: Detector, limits: FacesConfig
 ) -> dict[str, Any]:
-    """How often faces of photos turned by this angle, to either side, are found, pass, and are read right."""
+    """How often faces of photos turned by this angle, to one side or the other, are found, pass, and are read right."""
     found, passes, as_it_is, upright = 0, [], [], []
-    for photo in photos:
+    for number, photo in enumerate(photos):
         assert photo.face is not None
-        for sign in (-1, 1):
-            image, centre = _turned(photo.image, photo.face.box.centre, sign * angle_deg)
-            near = photo.face.box.height / 2
-            faces = [f for f in detector.detect(image) if math.dist(f.box.centre, centre) < near]
-            if not faces:
-                continue
-            found += 1
-            face = max(faces, key=lambda f: f.score)
-            plain = crop_face(image, replace(face, landmarks=None), detector.framing, classifier.input_size)
-            turned = crop_face(image, face, detector.framing, classifier.input_size)
-            passes.append(abs(face.roll_deg or 0.0) <= limits.max_roll_deg and upright_odds(turned) >= LEAST_ODDS)
-            answers = classifier.classify(np.stack([plain, turned])).probabilities.argmax(1)
-            for right, k in zip((as_it_is, upright), answers, strict=True):
-                right.append(classifier.labels[k] == photo.label)
+        sign = 1 if number % 2 else -1
+        image, centre = _turned(photo.image, photo.face.box.centre, sign * angle_deg)
+        near = photo.face.box.height / 2
+        faces = [f for f in detector.detect(image) if math.dist(f.box.centre, centre) < near]
+        if not faces:
+            continue
+        found += 1
+        face = max(faces, key=lambda f: f.score)
+        plain = crop_face(image, replace(face, landmarks=None), detector.framing, classifier.input_size)
+        turned = crop_face(image, face, detector.framing, classifier.input_size)
+        passes.append(abs(face.roll_deg or 0.0) <= limits.max_roll_deg and upright_odds(turned) >= LEAST_ODDS)
+        answers = classifier.classify(np.stack([plain, turned])).probabilities.argmax(1)
+        for right, k in zip((as_it_is, upright), answers, strict=True):
+            right.append(classifier.labels[k] == photo.label)
     return {
         "deg": angle_deg,
-        "found": round(found / (2 * len(photos)), 3),
+        "found": round(found / len(photos), 3),
         "as_it_is": round(float(np.mean(as_it_is)), 3),
         "upright": round(float(np.mean(upright)), 3),
         "left_out": round(1 - float(np.mean(passes)), 3),
