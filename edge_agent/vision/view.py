@@ -12,7 +12,7 @@ from edge_agent.vision.quality import Reason
 
 JUDGED_PEOPLE = 20
 """So many people have to be seen before anything is said."""
-SIGHTINGS = 3
+SIGHTINGS = 2
 """Who was seen less often is left out of this count: false faces flash up and are gone."""
 KEPT_TRACKS = 500
 """Tracks that are remembered at most, the newest."""

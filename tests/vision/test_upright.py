@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
 import pytest
 
-from edge_agent.config import DetectorConfig
+from edge_agent.config import DetectorConfig, PrivacyConfig, WindowConfig
 from edge_agent.detectors import load_detector
 from edge_agent.detectors.yunet import YunetDetector
-from edge_agent.types import Box, Face, Framing, Trouble
+from edge_agent.shares.window import Window
+from edge_agent.types import Box, Face, Frame, Framing, Trouble
+from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.crop import crop_face
-from edge_agent.vision.pipeline import LEAST_ODDS
+from edge_agent.vision.model import load_model
+from edge_agent.vision.pipeline import LEAST_ODDS, Pipeline
 from edge_agent.vision.upright import upright_odds
-from edge_agent.vision.view import JUDGED_PEOPLE, View
+from edge_agent.vision.view import JUDGED_PEOPLE, View, in_words
 from tests.support.faces import SHARED, YUNET, astronaut_bgr, shared
 
 SIZE = 48, 48
@@ -125,3 +129,37 @@ def test_the_setting_that_helps_is_known(quarters, trouble, rotates_by):
     assert view.judge()
     assert view.trouble is trouble
     assert trouble.rotates_by_deg == rotates_by
+
+
+def crowd(turned_deg: int) -> Iterator[Frame]:
+    """40 photographed people who move a little, before a camera that hangs turned."""
+    with zipfile.ZipFile(shared(SHARED / "data" / "wild_faces_dev.zip")) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".jpg")][::31][:40]
+        photos = [cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_COLOR) for name in names]
+    tiles = [cv2.resize(photo, (160, 160), interpolation=cv2.INTER_AREA) for photo in photos]
+    wall = np.concatenate([np.concatenate(tiles[row : row + 8], axis=1) for row in range(0, 40, 8)])
+    for number in range(12):
+        moved = np.roll(wall, 12 * number, axis=1)
+        yield Frame(np.ascontiguousarray(np.rot90(moved, -turned_deg // 90)), number / 5)
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("turned_deg", [0, 180])
+def test_a_camera_upside_down_publishes_nothing_and_says_what_to_set(turned_deg):
+    """Upright the same people are published, and nothing is wrong."""
+    classifier = Classifier(load_model(None))
+    window = Window(WindowConfig(), PrivacyConfig(), classifier.head.share_estimator(classifier.labels))
+    detector = load_detector(DetectorConfig(kind="yunet", path=shared(YUNET), size=1280))
+    pipeline = Pipeline(detector, classifier, window, lambda stage, seconds: None)
+    for frame in crowd(turned_deg):
+        pipeline.process(frame)
+    report = window.close(window.start_s + 10)
+    if turned_deg:
+        assert report.shares is None
+        assert pipeline.trouble is Trouble.UPSIDE_DOWN
+        assert in_words(pipeline.trouble, 180) == ("faces are upside down", "set camera.rotate_deg to 0")
+    else:
+        assert report.shares is not None
+        assert report.people is not None
+        assert report.people > 25
+        assert pipeline.trouble is None
