@@ -203,7 +203,7 @@ class Window:
         }
         tilted = sum(count >= least for count in self._tilted.values())
         # Where many are tilted the camera hangs wrong, and those who passed as upright are mistakes.
-        return counted if len(counted) >= 2 * tilted else {}
+        return counted if len(counted) >= 3 * tilted else {}
 
     def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
         """Their shares, and how good the faces were: what was left out counts as nothing, but for photographs."""

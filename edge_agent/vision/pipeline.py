@@ -25,7 +25,7 @@ from edge_agent.vision.view import View
 
 KEPT_TIMINGS = 4096
 """Most timings of a window that are kept; the newest stay."""
-LEAST_ODDS = 0.0
+LEAST_ODDS = 1.0
 """Mean log odds of being upright below which a track is left out, chosen by ``python -m benchmarks.quality``."""
 KEPT_TRACKS = 500
 """Tracks whose odds are remembered at most, those seen last."""

@@ -1,13 +1,15 @@
 """Tells photographs from people: a face whose place in the picture never changes is not alive.
 
 A place is where a face was found. Every fraction of a second it is described by 36 brightnesses, the means of a grid of
-blocks, each relative to its row, so that neither a lamp's flicker nor the camera's exposure changes them. What the
+blocks. Each row of pixels is first divided by its own mean, so that neither a lamp's flicker, which comes in bands of
+rows, nor the camera's exposure changes them. What the
 sensor's noise explains is measured in the same pixels. A photograph stays within that; somebody who sits still
 breathes, blinks and sways, and does not. Only these numbers are kept, and no picture.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -26,18 +28,20 @@ INNER = 0.8
 """Share of the box that is looked at: at its edges the background moves."""
 LARGEST_PX = 128
 """Larger faces are shrunk to this first, which saves time and averages noise."""
+WHITE = 240
+"""From this grey level on a pixel may be cut off at 255, and does not follow the lamp's flicker."""
+SWING = 0.1
+"""By how much of itself such a pixel may be off."""
 FLOOR = 0.5
 """Grey levels by which a block may be off beside the noise: rounding and compression."""
 CHANGED = 6.0
 """A look has changed where its blocks are off by so many times the variance that noise explains, on average."""
 OFTEN = 0.3
 """From this share of changed looks on a place is alive."""
-LEAST_LOOKS = 5
-"""Before so many looks nothing is said of a place."""
-MEMORY_S = 10.0
-"""Time constant of what a place usually looks like, and of how often that changes."""
+LOOKS, LEAST_LOOKS = 25, 8
+"""Looks that are remembered, ten seconds of them, and how many it takes to say anything."""
 MOVED = 0.5
-"""Who has moved by so many face widths is alive."""
+"""Who has moved by so many face widths is alive, until their new place can be judged."""
 SAME_PLACE = 0.5
 """Least intersection over union of a face with a place."""
 KEPT_S, KEPT_STILL_S = 5.0, 600.0
@@ -60,14 +64,13 @@ class _Look:
     """How a place looks in one frame."""
 
     blocks: NDArray[np.float32]
-    """Brightness of each block divided by its row's, shape (GRID * GRID,)."""
+    """Brightness of each block relative to its rows, shape (GRID * GRID,)."""
     variance: NDArray[np.float32]
-    """What noise explains of each, the same shape."""
+    """What noise and white pixels explain of each, the same shape."""
 
-    def differs(self, usual: NDArray[np.float32], looks: int) -> bool:
-        """From the mean of so many earlier looks."""
-        off = np.square(self.blocks - usual) / self.variance
-        return float(off.mean()) > CHANGED * (1.0 + 1.0 / looks)
+    def differs(self, usual: NDArray[np.float32]) -> bool:
+        """From what is usual there."""
+        return float((np.square(self.blocks - usual) / self.variance).mean()) > CHANGED
 
 
 @dataclass
@@ -79,34 +82,35 @@ class _Place:
     """From when on it is judged whether it stays the same."""
     seen_s: float
     looked_s: float
-    usual: NDArray[np.float32]
-    """Mean of the looks, the newer ones counting more."""
+    looks: deque[_Look]
+    """The latest ones."""
     photograph: NDArray[np.float32] | None = None
     """How it looked when it was judged still."""
-    looks: int = 1
-    changed: float = 0.0
-    """Share of looks that have changed, the newer ones counting more."""
     is_still: bool = False
+    is_alive: bool = False
+    """Whether it changes more than noise explains."""
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether there were enough looks."""
+        return len(self.looks) >= LEAST_LOOKS
 
     def look(self, now: _Look, at_s: float, still_s: float) -> None:
-        """Compare with what is usual here, and judge."""
-        gain = max(1.0 / (self.looks + 1), 1.0 - float(np.exp(-(at_s - self.looked_s) / MEMORY_S)))
-        self.changed += gain * (now.differs(self.usual, self.looks) - self.changed)
-        self.usual += np.float32(gain) * (now.blocks - self.usual)
-        self.looks, self.looked_s = self.looks + 1, at_s
-        if self.photograph is not None and not now.differs(self.photograph, self.looks):
-            self.is_still = True  # whoever stood before it has gone
+        """Compare the latest looks with what is usual here, and judge."""
+        self.looks.append(now)
+        self.looked_s = at_s
+        if self.photograph is not None and not now.differs(self.photograph):
+            self.is_still, self.is_alive = True, False  # whoever stood before it has gone
             return
         if self.is_still:
             self.since_s = at_s  # somebody has come to stand before it, or the light has changed
-        self.is_still = self.looks >= LEAST_LOOKS and self.changed < OFTEN and at_s - self.since_s >= still_s
+        # The median, so that somebody who passes before a photograph does not change what is usual.
+        usual = np.median([look.blocks for look in self.looks], axis=0).astype(np.float32)
+        often = float(np.mean([look.differs(usual) for look in self.looks])) >= OFTEN
+        self.is_alive = self.is_judged and often
+        self.is_still = self.is_judged and not often and at_s - self.since_s >= still_s
         if self.is_still:
-            self.photograph = self.usual.copy()
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it changes more than noise explains."""
-        return not self.is_still and self.looks >= LEAST_LOOKS and self.changed >= OFTEN
+            self.photograph = usual
 
 
 @dataclass
@@ -119,7 +123,7 @@ class Stillness:
 
     still_s: float
     _places: list[_Place] = field(default_factory=list)
-    _alive_until_s: dict[int, float] = field(default_factory=dict)
+    _moving_until_s: dict[int, float] = field(default_factory=dict)
     """By track."""
     _came_from: dict[int, tuple[float, float]] = field(default_factory=dict)
     """Where each track was when it was last known to have moved."""
@@ -139,7 +143,7 @@ class Stillness:
 
     def forget(self) -> None:
         """Forget all places and tracks."""
-        self._places, self._alive_until_s, self._came_from = [], {}, {}
+        self._places, self._moving_until_s, self._came_from = [], {}, {}
 
     def _judge(self, image: NDArray[np.uint8], item: TrackedFace, at_s: float) -> Life:
         place = self._place(image, item.face.box, at_s)
@@ -148,16 +152,18 @@ class Stillness:
             place.look(_look(image, place.box), at_s, self.still_s)
         if place.is_still:
             return Life.STILL
-        if self._has_moved(item) or place.is_alive:
-            self._alive_until_s[item.track] = at_s + self.still_s
-        return Life.ALIVE if at_s < self._alive_until_s.get(item.track, -np.inf) else Life.UNKNOWN
+        if self._has_moved(item):
+            self._moving_until_s[item.track] = at_s + self.still_s
+        # Where a place can be judged its track says nothing: it may be that of somebody who has just passed there.
+        alive = place.is_alive if place.is_judged else at_s < self._moving_until_s.get(item.track, -np.inf)
+        return Life.ALIVE if alive else Life.UNKNOWN
 
     def _place(self, image: NDArray[np.uint8], box: Box, at_s: float) -> _Place:
         """Where this face is; a new place where it is nowhere yet."""
         near = max(self._places, key=lambda place: _overlap(place.box, box), default=None)
         if near is not None and _overlap(near.box, box) >= SAME_PLACE:
             return near
-        place = _Place(box, at_s, at_s, at_s, _look(image, box).blocks)
+        place = _Place(box, at_s, at_s, at_s, deque([_look(image, box)], maxlen=LOOKS))
         self._places.append(place)
         return place
 
@@ -175,7 +181,7 @@ class Stillness:
             for place in self._places[-KEPT_PLACES:]
             if at_s - place.seen_s <= (KEPT_S if place.photograph is None else KEPT_STILL_S)
         ]
-        for kept in (self._alive_until_s, self._came_from):
+        for kept in (self._moving_until_s, self._came_from):
             while len(kept) > KEPT_PLACES:
                 del kept[next(iter(kept))]
 
@@ -204,7 +210,12 @@ def _look(image: NDArray[np.uint8], box: Box) -> _Look:
         scale = LARGEST_PX / max(part.shape[:2])
         part = cv2.resize(part, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     grey = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY).astype(np.float32)
-    blocks = cv2.resize(grey, (GRID, GRID), interpolation=cv2.INTER_AREA)
-    rows = blocks.mean(axis=1, keepdims=True) + 8.0  # in the dark a grey level is not half of the light
-    variance = (noise(grey) ** 2 * GRID * GRID / grey.size + FLOOR**2) / np.square(rows)
-    return _Look((blocks / rows).ravel(), np.broadcast_to(variance, blocks.shape).ravel())
+    rows = grey.mean(axis=1, keepdims=True) + 8.0  # in the dark a grey level is not half of the light
+
+    def averaged(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(cv2.resize(pixels, (GRID, GRID), interpolation=cv2.INTER_AREA), np.float32)
+
+    level, white = averaged(np.repeat(rows, grey.shape[1], axis=1)), averaged((grey >= WHITE).astype(np.float32))
+    variance = (noise(grey) ** 2 * GRID * GRID / grey.size + FLOOR**2) / np.square(level)
+    variance += SWING**2 * (np.square(white) + np.square(white.mean(axis=1, keepdims=True)))
+    return _Look(averaged(grey / rows).ravel(), variance.ravel())
