@@ -34,7 +34,7 @@ from edge_agent.vision.stillness import Life, Stillness
 from edge_agent.vision.tracking import Settings, Tracker, overlap
 from training.machine import describe_machine
 
-FILMS = {Scene.WALK: 16, Scene.CROWD: 22, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
+FILMS = {Scene.WALK: 16, Scene.CROWD: 20, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
 SLOW = (Scene.RETURN, Scene.IN_TURN, Scene.POSTERS)
 """Films of one or two people, taken at 5 frames a second: the fewer frames, the easier one person is two."""
 WINDOW_S = 10.0
