@@ -36,17 +36,32 @@ def video_of(container: Any) -> Any:
     return next((s for s in container.streams.video if not s.disposition & Disposition.attached_pic), None)
 
 
-def to_image(frame: Any, video: Any) -> Image:
-    """BGR of shape (height, width, 3) as players show it: square pixels, turned and mirrored as the file says.
+class Display:
+    """Shows a stream's frames as players do: with square pixels, turned and mirrored as the file says.
 
-    The display matrix (ISO/IEC 14496-12, 6.2.2) moves a pixel from (x, y) to (a x + c y, b x + d y).
+    The display matrix (ISO/IEC 14496-12, 6.2.2) leads a pixel from (x, y) to (a x + c y, b x + d y). It is the file's,
+    so only the first frame is asked: PyAV keeps a frame whose side data was read until the garbage collector runs.
     """
-    width = round(frame.width * (video.sample_aspect_ratio or 1))
-    image: Image = frame.reformat(width=width, format="bgr24").to_ndarray()
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if matrix is not None:
-        a, b, _, c, d, *_ = np.frombuffer(matrix, np.int32).tolist()
+
+    def __init__(self, video: Any) -> None:
+        self._video = video
+        self._matrix: tuple[int, int, int, int] | None = None
+
+    def image(self, frame: Any) -> Image:
+        """The frame as BGR of shape (height, width, 3)."""
+        width = round(frame.width * (self._video.sample_aspect_ratio or 1))
+        image: Image = frame.reformat(width=width, format="bgr24").to_ndarray()
+        if self._matrix is None:
+            self._matrix = _matrix(frame)
+        a, b, c, d = self._matrix
         if abs(b) > abs(a):
             image, a, d = image.transpose(1, 0, 2), c, b
-        image = image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return image
+        return image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def _matrix(frame: Any) -> tuple[int, int, int, int]:
+    data = frame.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 0, 0, 1
+    a, b, _, c, d, *_ = np.frombuffer(data, np.int32).tolist()
+    return a, b, c, d

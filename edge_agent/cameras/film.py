@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.cameras import Picture
-from edge_agent.cameras.ffmpeg import import_av, to_image, video_of
+from edge_agent.cameras.ffmpeg import Display, import_av, video_of
 from edge_agent.cameras.picture_files import PICTURE_SUFFIXES, pictures_in, read_picture, shown
 from edge_agent.config import CameraConfig
 from edge_agent.errors import InputError
@@ -83,7 +83,7 @@ def _film(path: Path) -> Iterator[Picture]:
         video.thread_type = "AUTO"
         usual_s = float(1 / video.average_rate) if video.average_rate else 1.0 / PICTURE_FPS
         zero_s = at_s = lasts_s = 0.0
-        progress, frames = _Progress(), 0
+        progress, display, frames = _Progress(), Display(video), 0
         for frame in _decoded(container, video, progress):
             time_s = zero_s + at_s + lasts_s if frame.pts is None else float(frame.pts * video.time_base)
             if not frames or time_s - zero_s < at_s:  # the first one, or a clock that was set back, as in joined films
@@ -91,7 +91,7 @@ def _film(path: Path) -> Iterator[Picture]:
             at_s = time_s - zero_s
             lasts_s = float(frame.duration * video.time_base) or usual_s
             progress.shown_s, frames = time_s + lasts_s, frames + 1
-            yield Picture(to_image(frame, video), at_s, lasts_s)
+            yield Picture(display.image(frame), at_s, lasts_s)
         if not frames:
             raise InputError(unreadable)
         if not _is_whole(container, video, progress):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from edge_agent.cameras import Image
-from edge_agent.cameras.ffmpeg import import_av, to_image, video_of
+from edge_agent.cameras.ffmpeg import Display, import_av, video_of
 from edge_agent.cameras.pace import Pace
 from edge_agent.config import CameraConfig
 from edge_agent.errors import CameraError
@@ -45,7 +45,7 @@ class _Connection:
         with container, suppress(av.error.FFmpegError):  # in any case: it stopped giving frames
             if (video := video_of(container)) is None:
                 raise CameraError(f"{self._shown}: the stream holds no moving picture; check the address")
-            all_or_none = video.codec_context.codec.intra_only
+            all_or_none, display = video.codec_context.codec.intra_only, Display(video)
             for packet in container.demux(video):
                 self.received += packet.size > 0
                 if all_or_none and not self._pace.is_due(time.monotonic()):
@@ -53,7 +53,7 @@ class _Connection:
                 with suppress(av.error.InvalidDataError):  # one damaged packet
                     for frame in packet.decode():
                         if not frame.is_corrupt and (all_or_none or self._pace.is_due(time.monotonic())):
-                            yield to_image(frame, video)
+                            yield display.image(frame)
 
 
 def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:

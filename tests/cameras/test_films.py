@@ -42,11 +42,12 @@ def write_film(
     pixel: Fraction = Fraction(1),
     turned_deg: int = 0,
     options: dict[str, str] | None = None,
+    size: tuple[int, int] = (64, 48),
 ) -> Path:
     """``FRAMES`` small pictures with a white upper left corner, at ``times_s``, by default ``RATE`` a second."""
     with av.open(str(path), "w", container_options=options or {}) as film:
         video = film.add_stream("mpeg4", rate=RATE)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
         video.codec_context.time_base, video.codec_context.sample_aspect_ratio = Fraction(1, 1000), pixel
         sound = film.add_stream("aac", rate=44100) if sound_s else None
         if turned_deg and not hasattr(video, "set_display_rotation"):
@@ -54,7 +55,7 @@ def write_film(
         if turned_deg:
             video.set_display_rotation(turned_deg)
         for number, at_s in enumerate(times_s or EVEN):
-            image = np.full((48, 64, 3), 3 * number, np.uint8)
+            image = np.full((size[1], size[0], 3), 3 * number, np.uint8)
             image[:16, :16] = 255
             frame = av.VideoFrame.from_ndarray(image, format="bgr24")
             frame.pts, frame.time_base = round(at_s * 1000), Fraction(1, 1000)
@@ -235,6 +236,17 @@ def test_a_decoder_that_crashes_ends_the_film_and_not_the_agent(tmp_path):
     with closing(sqlite3.connect(tmp_path / "windows.sqlite")) as store:
         ((frames, people),) = store.execute("SELECT frames, people FROM windows").fetchall()
     assert (frames > 1, people) == (True, 1)
+
+
+def test_a_films_memory_does_not_grow_with_its_frames(tmp_path):
+    film = write_film(tmp_path / "film.mkv", size=(1280, 720))
+    with closing(open_camera(CameraConfig(backend="replay", source=str(film), fps=0))) as camera:
+        reader, megabytes = psutil.Process(camera._camera._child.pid), []
+        for count in (20, 35):
+            for _ in range(count):
+                camera.read()
+            megabytes.append(reader.memory_info().rss / 1e6)
+    assert megabytes[1] - megabytes[0] < 20
 
 
 def test_an_odd_name_in_a_message_stays_on_its_line(tmp_path):
