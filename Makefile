@@ -20,11 +20,14 @@ check: ## Lint and the tests that need no broker, browser or child process: unde
 	@$(MAKE) --no-print-directory lint
 	$(VENV)/python -m pytest -n 2 --dist loadscope -q -m "not outside and not device and not training" $(PYTEST_ARGS)
 
-test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times (root, Debian; an hour and a half)
+test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill the agent 500 times, ask a real Home Assistant and other brokers (root, Debian; an hour and a half)
 	@scripts/setup test
 	@scripts/test-tools
 	@scripts/need systemd-nspawn systemd-container
 	@scripts/need mmdebstrap mmdebstrap
+	@scripts/need nats-server nats-server
+	@scripts/need rabbitmq-server rabbitmq-server
+	@scripts/need npm npm
 	$(VENV)/python -m pytest -m device -o log_cli=true --log-cli-level=INFO --durations=0 $(PYTEST_ARGS)
 
 screenshots: ## Take the pictures of the page in docs/figures again

@@ -103,6 +103,8 @@ class Lessons:
         about, times = self._suspect
         self._suspect = (sent.about, times + 1 if about == sent.about else 1)
         if self._suspect[1] == 2:
+            self._suspect = ("", 0)
             left_out = LeftOut(sent.about, sent.size, time.monotonic() + LEFT_OUT_S)
+            if sent.about not in {each.about for each in self.left_out}:  # else a shorter one fares no better
+                log.error("MQTT: %s", left_out)
             self._left_out[sent.about] = left_out
-            log.error("MQTT: %s", left_out)

@@ -317,7 +317,7 @@ def test_a_broker_that_keeps_silent_gets_mqtt_3(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """B3: amqtt answers no CONNECT of MQTT 5 with a will, and hangs up after 10 s."""
-    monkeypatch.setattr(publisher, "CONNACK_S", 1.5)
+    monkeypatch.setattr(publisher, "CONNACK_S", 4.0)
     caplog.set_level(logging.INFO)
     with amqtt(tmp_path) as port, publishing(device(tmp_path, port)) as rig:
         rig.append()

@@ -162,6 +162,19 @@ def lasting_client(authority: Authority | None, name: str, user: str) -> mqtt.Cl
     return client
 
 
+def test_nobody_sends_megabytes_through_our_broker(tmp_path: Path) -> None:
+    with (
+        ShippedBroker(tmp_path / "b", "local.conf") as broker,
+        Subscriber(broker.port, "countenance/hall/command/+") as subscriber,
+    ):
+        big = tmp_path / "big"
+        big.write_bytes(b"x" * 1_000_000)
+        command = ["mosquitto_pub", "-p", str(broker.port), "-q", "1", "-t", "countenance/hall/command/pause"]
+        assert subprocess.run([*command, "-f", str(big)], capture_output=True, timeout=20).returncode != 0
+        subprocess.run([*command, "-m", "{}"], check=True, timeout=20)
+        assert [message.payload for message in subscriber.wait_for("/pause")] == [b"{}"]
+
+
 def test_a_device_cannot_speak_for_another_nor_hear_its_commands(secure: tuple[ShippedBroker, Authority]) -> None:
     broker, authority = secure
     with (

@@ -142,6 +142,10 @@ def rabbitmq(folder: Path, may_write: str = ".*") -> Iterator[int]:
     }
     try:
         with _running([RABBITMQ], folder, port, environ) as running:
+            # It listens before it knows its users.
+            wait_until(
+                lambda: "Server startup complete" in (folder / "log").read_text(errors="replace"), 60, "RabbitMQ"
+            )
             yield running
     finally:
         subprocess.run(["epmd", "-port", str(epmd), "-kill"], capture_output=True, env={**os.environ, **environ})

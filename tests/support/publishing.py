@@ -101,7 +101,7 @@ def make_config(directory: Path, port: int, **mqtt: Any) -> Config:
 
 
 @contextmanager
-def publishing(config: Config, session: str = "s1") -> Iterator[Rig]:
+def publishing(config: Config, session: str = "s1", info: DeviceInfo = INFO) -> Iterator[Rig]:
     store = open_store(config.store, session, model="m1")
     live, health = Live(config.window.seconds), Health()
     controls = Controls(store, live)
@@ -109,7 +109,7 @@ def publishing(config: Config, session: str = "s1") -> Iterator[Rig]:
         config=config,
         store=store,
         session=session,
-        info=INFO,
+        info=info,
         commands=Commands(controls),
         health=health,
         live=live,

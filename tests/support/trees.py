@@ -22,7 +22,7 @@ NEWEST_GLIBC_MINOR = 36
 """Debian 12 has glibc 2.36, so wheels up to manylinux_2_36 run on both releases."""
 
 
-def debian_tree(release: str, architecture: str, packages: str, kind: str = "") -> Path:
+def debian_tree(release: str, architecture: str, packages: str, kind: str = "", options: tuple[str, ...] = ()) -> Path:
     """A minimal Debian with these packages; made once, in a minute or less (emulated: ten to twenty).
 
     ``kind`` tells trees with other packages apart.
@@ -35,7 +35,7 @@ def debian_tree(release: str, architecture: str, packages: str, kind: str = "") 
         tree.parent.mkdir(parents=True, exist_ok=True)
         part = tree.with_name(f"{tree.name}.part")
         shutil.rmtree(part, ignore_errors=True)
-        arguments = [f"--architectures={architecture}", "--variant=minbase", f"--include={packages}"]
+        arguments = [f"--architectures={architecture}", "--variant=minbase", f"--include={packages}", *options]
         subprocess.run(["mmdebstrap", "-q", *arguments, release, str(part), MIRROR], check=True, timeout=3000)
         part.rename(tree)
     return tree

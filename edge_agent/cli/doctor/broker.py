@@ -24,7 +24,7 @@ from edge_agent.mqtt.notebook import Notebook
 from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse, read_status
 from edge_agent.mqtt.topics import topics_of
 
-WINDOW_BYTES = 1500
+WINDOW_BYTES = 2000
 """A window of seven emotions with its rolling estimate, and room for reasons."""
 INSTALLED_PASSWORD = Path("/etc/countenance/mqtt_password")
 """Where systemd/install.sh keeps the password that systemd passes to the service as a credential."""
