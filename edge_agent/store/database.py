@@ -17,14 +17,12 @@ from typing import Any
 
 from edge_agent.errors import StoreError
 from edge_agent.store.ledger import OWN
-from edge_agent.store.pages import PAGE
+from edge_agent.store.pages import APPLICATION_ID, PAGE
 from edge_agent.store.ranges import Ranges
 from edge_agent.store.rows import COLUMNS, START_MS, checksum, from_row, restamped, to_row
 from edge_agent.store.trend import SumRow
 from edge_agent.types import StoredWindow
 
-APPLICATION_ID = 0x436E7463
-"""SQLite's magic number that tells our file from a stranger's: "Cntc"."""
 SCHEMA_VERSION = 2
 
 # Small pages: every commit writes whole pages to the log, and 1 KiB ones halve what an SD card has to take (measured by
@@ -150,6 +148,7 @@ class Database:
             self._sql.executescript(f"BEGIN IMMEDIATE; {'; '.join(_SCHEMA.values())}; {ours}")
             self.save_state(State(Ranges()))
             self._sql.execute("COMMIT")
+            self._sql.execute("PRAGMA wal_checkpoint").fetchall()  # what the file is, it says itself, without its log
             self._sync_folder()
         self.state = self._read_state()
         self.rows = int(self._one("SELECT count(*) FROM windows"))

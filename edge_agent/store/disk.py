@@ -49,7 +49,7 @@ class Disk:
         self.file: Database | None = None
         self.memory: Database | None = None
         self.reason = ""
-        self._path, self._clock, self._opened = path, clock, opened
+        self._path, self._clock, self._opened = path.resolve(), clock, opened  # as SQLite names the log
         self._held: Held | None = None
         self._saving: _Saving | None = None
         self._retry_at_s = self._heal_at_s = 0.0
@@ -177,35 +177,26 @@ class Disk:
         if self._path.is_dir():
             raise StoreError(f"{self._path}: is a folder; store.path names a file")
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._beside(".rescued").exists():  # the power went, or the disk failed, before it had its name
+        self._let_go()  # of what could not be used
+        saved = self._beside(".rescued").exists()  # the power went, or the disk failed, before it had its name
+        if saved:
             self._put_in_place()
-            return
-        self._held = Held(self._path)
+        else:
+            self._held = Held(self._path)
         try:
-            self._open_held(self._held)
+            self._open_held(saved=saved)
         except FAILURES as error:
-            try:
-                if _is_trouble(error):
-                    raise
-                log.error("%s: %s; saving what can be read of it in a new file", self._path, error)
-                self._save()
-            except BaseException:
-                if self._saving is None:
-                    self._let_go()
+            if _is_trouble(error):
                 raise
-        except StoreError:
-            self._let_go()
-            raise
+            log.error("%s: %s; saving what can be read of it in a new file", self._path, error)
+            self._save()
 
-    def _open_held(self, held: Held, *, saved: bool = False) -> None:
-        if held.is_odd:
-            raise sqlite3.DatabaseError("the file or its log is missing")
-        try:
-            self.file = Database(self._path)
-        except sqlite3.OperationalError as error:
-            raise (sqlite3.DatabaseError("the head is damaged") if held.has_odd_head else error) from error
-        if held.has_odd_head or held.newest_logged() > self.file.newest()[0]:
-            raise sqlite3.DatabaseError("the head or the log is damaged")  # closed, SQLite would empty the log
+    def _open_held(self, *, saved: bool) -> None:
+        held = self._held
+        assert held is not None
+        if held.is_odd or held.hides_windows:
+            raise sqlite3.DatabaseError("the file or its log is damaged or missing")
+        self.file = Database(self._path)
         held.note()
         self._opened(self.file, saved)
 
@@ -230,10 +221,11 @@ class Disk:
         if failure is not None:
             raise failure
         self._put_in_place()
+        self._open_held(saved=True)
 
     def _put_in_place(self) -> None:
         """Set aside what is under the file's name, ours or not, and give the name to the rescued file."""
-        rescued = Held(self._beside(".rescued"))
+        rescued = Held(self._beside(".rescued"), create=False)
         try:
             if self._held is None or self._held.is_replaced:
                 with suppress(FileNotFoundError):
@@ -252,7 +244,6 @@ class Disk:
         rescued.path, self._held = self._path, rescued
         log.error("%s: the %s file is set aside as %s", self._path, what, aside.name)
         self._drop_old(aside)
-        self._open_held(rescued, saved=True)
 
     def _drop_old(self, newest: Path) -> None:
         """A card that breaks again and again must not fill up with its own remains."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 from edge_agent.errors import StoreError
-from edge_agent.store.pages import PAGE, records
+from edge_agent.store.pages import APPLICATION_ID, PAGE, records
 from edge_agent.store.rows import intact_row
 
 _WAL_HEADER, _FRAME_HEADER = 32, 24
-_CONSTANTS = [PAGE.to_bytes(2, "big") + bytes([mode, mode, 0, 64, 32, 32]) for mode in (1, 2)]
+_HEADS = [b"SQLite format 3\0" + PAGE.to_bytes(2, "big") + bytes([mode, mode, 0, 64, 32, 32]) for mode in (1, 2)]
 
 
 class Held:
@@ -63,19 +64,15 @@ class Held:
     def is_odd(self) -> bool:
         """Whether a part is missing that SQLite does not miss, or a folder is in its place.
 
-        A log without its file, which SQLite drops. The log's index without the log, which only a kill leaves.
+        A log without its file, which SQLite drops. The log's index without the log, which only a kill leaves. Wrong
+        constants in a head that is ours, some of which make SQLite take the file as read-only.
         """
+        head = os.pread(self._file, 100, 0)
         if any(path.is_dir() for path in (self._wal, self._shm)):
             return True
-        if self._log is None:
-            return self._shm.exists()
-        return os.fstat(self._file).st_size == 0 < os.fstat(self._log).st_size
-
-    @property
-    def has_odd_head(self) -> bool:
-        """Whether its constants are wrong, some of which make SQLite take the file as read-only."""
-        head = os.pread(self._file, 100, 0)
-        return head != b"" and (head[:16] != b"SQLite format 3\0" or head[16:24] not in _CONSTANTS)
+        if head[68:72] == APPLICATION_ID.to_bytes(4, "big") and head[:24] not in _HEADS:
+            return True
+        return self._shm.exists() if self._log is None else not head and os.fstat(self._log).st_size > 0
 
     def _look(self) -> bytes:
         """Sizes, and the head of the log, which names the stretch of it that counts."""
@@ -104,6 +101,7 @@ class Held:
             OSError: it gives nothing.
         """
         trouble, count = None, 0
+        self._frames = {number: at for number, _, _, at in self._logged()}
         for handle, at in self._places():
             if self._is_stopped:
                 raise OSError(errno.ECANCELED, "stopped")
@@ -119,24 +117,38 @@ class Held:
 
     def page(self, number: int) -> bytes:
         """One page as it was written last; empty beyond the end."""
-        if not self._frames:
-            self._frames = {number: at for number, _, _, at in self._logged()}
         if number in self._frames:
             return os.pread(self._log or 0, PAGE, self._frames[number])
         return os.pread(self._file, PAGE, (number - 1) * PAGE)
 
-    def newest_logged(self) -> int:
-        """The highest id of a window that the log says is committed; 0 without any.
+    @property
+    def hides_windows(self) -> bool:
+        """Whether the log holds windows behind a frame that is wrong: SQLite stops reading there without a word.
 
-        SQLite reads a log up to the first frame that is wrong, and forgets what lies behind it without a word.
+        Frames are told by their salt, which changes when SQLite begins the log again over what it held.
         """
-        newest, begun = 0, dict[bytes, int]()
+        if self._log is None:
+            return False
+        head = os.pread(self._log, _WAL_HEADER, 0)
+        order = ">" if head[3:4] == b"\x83" else "<"
+        sums, told = _sums(order, head[:24], (0, 0)), head[24:]
+        salts, newest, seen, begun, whole = {head[16:24]}, 0, 0, 0, True
+        self._frames = {number: at for number, _, _, at in self._logged()}
         for _, salt, is_commit, at in self._logged():
-            rows = (intact_row(*record) for record in records(os.pread(self._log or 0, PAGE, at), self.page))
-            begun[salt] = max(begun.get(salt, 0), *(row[0] for row in rows if row), 0)
+            frame, page = os.pread(self._log, _FRAME_HEADER, at - _FRAME_HEADER), os.pread(self._log, PAGE, at)
+            salts = salts if seen or newest else {*salts, salt}
+            if whole:
+                whole = salt == head[16:24] and struct.pack(">II", *sums) == told
+                sums, told = _sums(order, page, _sums(order, frame[:8], sums)), frame[16:]
+                whole = whole and struct.pack(">II", *sums) == told
+            if salt not in salts:
+                continue
+            rows = (intact_row(*record) for record in records(page, self.page))
+            begun = max(begun, *(row[0] for row in rows if row), 0)
             if is_commit:
-                newest = max(newest, begun.pop(salt))
-        return newest
+                newest = begun
+                seen = newest if whole else seen
+        return newest > seen
 
     def _logged(self) -> Iterator[tuple[int, bytes, bool, int]]:
         """(number of the page, salt, whether a transaction ends here, where the page begins) of each frame."""
@@ -162,6 +174,15 @@ class Held:
         for handle in (self._file, self._log):
             if handle is not None:
                 os.close(handle)
+
+
+def _sums(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
+    """The checksum of section 4.2 of the format, gone on with over ``data``."""
+    first, second = sums
+    for one, other in struct.iter_unpack(order + "II", data[: len(data) // 8 * 8]):
+        first = first + one + second & 0xFFFFFFFF
+        second = second + other + first & 0xFFFFFFFF
+    return first, second
 
 
 def _lock(handle: int, path: Path) -> None:

@@ -23,6 +23,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
+APPLICATION_ID = 0x436E7463
+"""SQLite's magic number that tells our file from a stranger's: "Cntc"."""
 PAGE = 1024
 """Bytes of a page in every file of ours."""
 TABLE_LEAF, INDEX_LEAF = 0x0D, 0x0A

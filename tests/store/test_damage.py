@@ -13,10 +13,16 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.store import database
+from edge_agent.store import database, disk
 from tests.support.clocks import SteppedClock
 from tests.support.stores import buckets, config_for, corrupt_pages, damaged_files, deliver, fill, numbers, opened
 from tests.support.windows import make_report
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine that has much else to do saving takes longer, too."""
+    monkeypatch.setattr(disk, "PATIENCE_S", 60.0)
 
 
 def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
