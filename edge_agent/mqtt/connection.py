@@ -185,7 +185,7 @@ class Connection:
             client_id=f"countenance-{config.device.id}",
             protocol=self.terms.protocol,
             reconnect_on_failure=False,
-            **({} if self._speaks_5 else {"clean_session": True}),  # type: ignore[arg-type]
+            **({} if self.speaks_5 else {"clean_session": True}),  # type: ignore[arg-type]
         )
         client.connect_timeout = CONNECT_S
         client.max_inflight_messages_set(ON_THE_WIRE)
@@ -200,7 +200,8 @@ class Connection:
         return client
 
     @property
-    def _speaks_5(self) -> bool:
+    def speaks_5(self) -> bool:
+        """Whether the present attempt is MQTT 5, whose broker says what it takes."""
         return self.terms.protocol == mqtt.MQTTv5
 
     def open(self) -> None:
@@ -211,7 +212,7 @@ class Connection:
         """
         where = f"{self._host}:{self._port}"
         properties = None
-        if self._speaks_5:
+        if self.speaks_5:
             properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
             properties.MaximumPacketSize = LONGEST_HEARD
             properties.ReceiveMaximum = ON_THE_WIRE
@@ -242,7 +243,7 @@ class Connection:
         qos = min(1, self.limits.qos)
 
         def send() -> int:
-            if self._speaks_5:
+            if self.speaks_5:
                 options = SubscribeOptions(qos=qos, retainAsPublished=as_published)
                 return self._client.subscribe([(topic_filter, options)])[1] or 0
             return self._client.subscribe([(topic_filter, qos)])[1] or 0

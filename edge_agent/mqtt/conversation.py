@@ -11,6 +11,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -210,11 +211,22 @@ class Conversation:
         where = f"{mqtt.host}:{mqtt.port} {self._topics.discovery}"
         before = announced_before(context.notebook.get(ANNOUNCED), where)
         if mqtt.discovery:
-            payload = discovery_payload(context.config, context.info, context.live.state.window_s, before)
+            payload = self._announcement(before, rolling=True)
+            # A broker with MQTT 3.1.1 does not say what is too long for it: there it is told the short form.
+            if not (self._connection.speaks_5 and self._takes(self._topics.discovery, encode(payload))):
+                payload = self._announcement(before, rolling=False)
             context.notebook.set(ANNOUNCED, {"where": where, "components": components_of(payload)})
             self._tell(self._topics.discovery, encode(payload), retain=True)
         elif before:
             self._withdrawal = self._tell(self._topics.discovery, b"", retain=True)
+
+    def _announcement(self, before: Mapping[str, str], *, rolling: bool) -> dict[str, Any]:
+        context = self._context
+        return discovery_payload(context.config, context.info, context.live.state.window_s, before, rolling=rolling)
+
+    def _takes(self, topic: str, payload: bytes) -> bool:
+        size = packet_bytes(topic, payload)
+        return size <= self._connection.limits.packet_bytes and self._context.lessons.allows(topic, size)
 
     def _do_what_is_due(self, now_s: float) -> None:
         if now_s >= self._due.get("health", 0.0):

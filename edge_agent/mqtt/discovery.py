@@ -50,7 +50,7 @@ _SHORT = {
 
 
 def discovery_payload(
-    config: Config, info: DeviceInfo, window_s: float, before: Mapping[str, str] | None = None
+    config: Config, info: DeviceInfo, window_s: float, before: Mapping[str, str] | None = None, *, rolling: bool = False
 ) -> dict[str, Any]:
     """The retained configuration of one device and its entities.
 
@@ -58,12 +58,14 @@ def discovery_payload(
         before: what earlier runs announced, key and platform; a component that is no longer there is told with its
             platform alone, which removes it.
         info: what ``.../info`` tells; each label becomes a sensor.
+        rolling: with sensors of the rolling estimate, where there is one; they make the message half as long again.
         window_s: length of a window in seconds; three of them without news make a sensor unavailable.
     """
     topics = topics_of(config)
     components = {
         **{label: _emotion(label, window_s) for label in info.labels},
         "people": _people(window_s),
+        **(_rolling(info, window_s) if rolling and info.rolling_s else {}),
         "camera": _camera(topics),
         "pause": _pause(topics),
         "identify": _identify(topics),
@@ -119,6 +121,21 @@ def _emotion(label: str, window_s: float) -> dict[str, Any]:
         "icon": "mdi:emoticon",
         "expire_after": math.ceil(3 * window_s),
     }
+
+
+def _rolling(info: DeviceInfo, window_s: float) -> dict[str, dict[str, Any]]:
+    """The estimate over the last minutes: with few people nearly every window is withheld, and this one is not."""
+    span, known = f"{info.rolling_s / 60:g} min", "(value_json.get('rolling')or{})"
+    sensors = {
+        f"rolling_{label}": {
+            **_emotion(label, window_s),
+            "name": f"{label.replace('_', ' ').capitalize()} ({span})",
+            "value_template": f"{{{{({known}.get('percentages')or{{}}).get('{label}')}}}}",
+        }
+        for label in info.labels
+    }
+    people = {**_people(window_s), "name": f"People ({span})", "value_template": f"{{{{{known}.get('people')}}}}"}
+    return {**sensors, "rolling_people": people}
 
 
 def _people(window_s: float) -> dict[str, Any]:

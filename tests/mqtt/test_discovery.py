@@ -121,10 +121,10 @@ DEVICE = {
 FULL = {short: full for full, short in _SHORT.items()}
 
 
-def payload(before: dict[str, str] | None = None, **config: Any) -> dict[str, Any]:
+def payload(before: dict[str, str] | None = None, rolling: bool = True, **config: Any) -> dict[str, Any]:
     """As Home Assistant understands it: abbreviations written out, the shared topic given to each sensor."""
     made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
-    sent = discovery_payload(made, INFO, 10.0, before)
+    sent = discovery_payload(made, INFO, 10.0, before, rolling=rolling)
     message = written_out(json.loads(encode(sent)))
     for component in message["cmps"].values():
         if component["p"] == "sensor" and len(component) > 1:
@@ -190,6 +190,21 @@ def test_an_emotion_reads_its_percentage_and_null_becomes_unknown(label: str) ->
 def test_people_are_unknown_when_withheld() -> None:
     template = payload()["cmps"]["people"]["value_template"]
     assert [render(template, window(people)) for people in (5, 0, None)] == ["5", "0", "None"]
+
+
+def test_the_rolling_estimate_has_sensors_that_live_on_while_windows_are_withheld() -> None:
+    components = payload()["cmps"]
+    withheld = window(None)
+    for label in LABELS:
+        sensor = components[f"rolling_{label}"]
+        assert sensor["name"] == f"{label.capitalize()} (15 min)"
+        assert float(render(sensor["value_template"], withheld)) == withheld["rolling"]["percentages"][label]
+        for gone in (None, {"percentages": None}):
+            assert render(sensor["value_template"], {**withheld, "rolling": gone}) == "None"
+    people = components["rolling_people"]["value_template"]
+    assert render(people, withheld) == str(withheld["rolling"]["people"])
+    assert render(people, {**withheld, "rolling": None}) == "None"
+    assert "rolling_happy" not in payload(rolling=False)["cmps"]
 
 
 def status(paused: bool = False, camera: str = "running", trouble: str | None = None) -> dict[str, Any]:
