@@ -98,7 +98,7 @@ def domains(classifier: Classifier, calibration: Faces, elsewhere: wild.Crops, w
         spoilt = replace(calibration, images=perturbed(calibration.images, name))
         yield _domain(f"FER-2013, {name}", usual[known], ask(classifier, spoilt)[asked], prior, windows)
     for name in ("clean", *SPOILT):
-        answers = ask_crops(classifier, wild.Crops(perturbed(elsewhere.images, name), elsewhere.labels))
+        answers = ask_crops(classifier, replace(elsewhere, images=perturbed(elsewhere.images, name)))
         yield _domain(f"web A2, {name}", usual, answers, prior, windows, wild.WELL_LABELLED)
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import agreement, near_twins, prevalence, quality, robustness, sd_card, tracking
+from benchmarks import agreement, near_twins, prevalence, quality, robustness, sd_card, shares_elsewhere, tracking
 from benchmarks.written import read_between, write_between
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +23,7 @@ def blocks() -> Iterator[tuple[Path, str, str]]:
         (near_twins, "near twins", near_twins.table),
         (quality, "quality", quality.tables),
         (sd_card, "sd card", sd_card.describe),
+        (shares_elsewhere, "elsewhere", shares_elsewhere.table),
         (tracking, "tracking", tracking.table),
     ):
         figures = module.RESULT if hasattr(module, "RESULT") else module.FIGURES

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,15 +36,17 @@ class Crops:
     """Grey, shape (n, 48, 48)."""
     labels: NDArray[np.int64]
     """Index into EMOTIONS, shape (n,)."""
+    people: NDArray[np.int64]
+    """Whose face each is, by the photo's name, shape (n,)."""
 
 
 def read(data: Path, part: str, emotions: tuple[int, ...] = WELL_LABELLED) -> Crops:
     """The largest face of each photo of ``part`` with one of the emotions; photos without a face are left out."""
-    images, labels = zip(*_faces(data, part, emotions), strict=True)
-    return Crops(np.stack(images), np.array(labels))
+    images, labels, people = zip(*_faces(data, part, emotions), strict=True)
+    return Crops(np.stack(images), np.array(labels), np.unique(people, return_inverse=True)[1])
 
 
-def _faces(data: Path, part: str, emotions: tuple[int, ...]) -> Iterator[tuple[NDArray[np.uint8], int]]:
+def _faces(data: Path, part: str, emotions: tuple[int, ...]) -> Iterator[tuple[NDArray[np.uint8], int, str]]:
     detector = load_detector(DetectorConfig(kind="yunet", path=data / "face_detection_yunet_2023mar.onnx"))
     with (data / "wild_faces_parts.csv").open(encoding="utf-8") as file:
         parts = {row["image"]: row["part"] for row in csv.DictReader(file)}
@@ -57,4 +60,8 @@ def _faces(data: Path, part: str, emotions: tuple[int, ...]) -> Iterator[tuple[N
             image = np.asarray(cv2.imdecode(pixels, cv2.IMREAD_COLOR), np.uint8)
             face = max(detector.detect(image), key=lambda f: f.box.width * f.box.height, default=None)
             if face is not None:
-                yield crop_face(image, face, detector.framing, (SIDE, SIDE))[:, :, 0], label
+                yield (
+                    crop_face(image, face, detector.framing, (SIDE, SIDE))[:, :, 0],
+                    label,
+                    re.sub(r"_\d+\.\w+$", "", row["image"]),
+                )

@@ -23,13 +23,15 @@ from edge_agent.host.logs import setup
 from edge_agent.host.redaction import redact
 from edge_agent.live import Live
 from edge_agent.mqtt.commands import Commands
-from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse
+from edge_agent.mqtt.payloads import DeviceInfo, ModelInUse, SiteInUse
 from edge_agent.preflight import check_fit
 from edge_agent.shares.window import Window
 from edge_agent.store import open_store
 from edge_agent.store.trend import Corrector
 from edge_agent.vision.classifier import Classifier, load_classifier
 from edge_agent.vision.pipeline import Pipeline
+from edge_agent.vision.site_file import site_path
+from edge_agent.vision.sitting import Calibrator
 
 log = logging.getLogger(__name__)
 
@@ -98,15 +100,16 @@ class Assembly:
         self._config = config
         self._session = secrets.token_hex(8)
         self._live, self._health = Live(config.window.seconds), Health()
-        self._classifier = load_classifier(config.model)
+        self._classifier = load_classifier(config.model, site_path(config))
         self._classifier.self_test()
         labels = self._classifier.labels
         check_fit(config, lambda: labels)
         self._detector = load_detector(config.detector)
         self._store = open_store(config.store, self._session, self._classifier.id)
         self._wake_publisher: Callable[[], None] = lambda: None
-        self._estimator = self._classifier.head.share_estimator(labels)
+        self._estimator = self._classifier.share_estimator()
         window = Window(config.window, config.privacy, self._estimator)
+        self._calibrator = Calibrator(self._classifier, site_path(config))
         self._agent = Agent(
             config=config,
             ready={
@@ -122,7 +125,9 @@ class Assembly:
             health=self._health,
             store=self._store,
             window=window,
-            pipeline=Pipeline(self._detector, self._classifier, window, self._health.observe, config.faces),
+            pipeline=Pipeline(
+                self._detector, self._classifier, window, self._health.observe, config.faces, self._calibrator.sitting
+            ),
             capture=LatestFrame(
                 config.camera,
                 self._live.camera_changed,
@@ -181,14 +186,15 @@ class Assembly:
         if config.kiosk.enabled:
             from edge_agent.kiosk import Kiosk
 
-            page = Kiosk(config, self._live, self._store, Corrector(self._classifier.id, self._estimator), registry)
+            corrector = Corrector(self._classifier.id, self._estimator)
+            page = Kiosk(config, self._live, self._store, corrector, registry, self._calibrator)
             page.start()
             stack.callback(page.stop)
 
 
 def info(config: Config, classifier: Classifier, detector: Detector, capabilities: tuple[str, ...]) -> DeviceInfo:
     """What ``.../info`` tells of these parts; nothing secret."""
-    model = classifier.model.info
+    model, site = classifier.model.info, classifier.site
     return DeviceInfo(
         version=__version__,
         name=config.device.shown_name,
@@ -198,6 +204,9 @@ def info(config: Config, classifier: Classifier, detector: Detector, capabilitie
         camera=config.camera.backend,
         rolling_s=config.window.rolling_s,
         min_people=config.privacy.min_people,
+        site=None
+        if site is None
+        else SiteInUse(site.id, len(site.reference.labels), site.error_before, site.error_after),
         config_sha256=hashlib.sha256(redact(config.model_dump_json()).encode()).hexdigest(),
         capabilities=capabilities,
     )

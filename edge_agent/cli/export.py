@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
-from edge_agent.config import Config, ModelConfig
+from edge_agent.config import Config
 from edge_agent.errors import ModelError, StoreError
 from edge_agent.host.clock import epoch_ms
 from edge_agent.host.rights import is_barred
@@ -20,6 +20,7 @@ from edge_agent.store.table import bucket_csv_lines, bucket_json_lines, csv_line
 from edge_agent.store.trend import Corrector, merge, width_ms
 from edge_agent.types import StoredWindow
 from edge_agent.vision.model import default_model_path, read_info, reading_id
+from edge_agent.vision.site_file import site_in_use, site_path
 
 BUCKETS_S = {"hour": 3600.0, "day": 86400.0}
 """What ``--bucket`` takes; days are those of UTC."""
@@ -97,19 +98,20 @@ def _lines(database: Database, config: Config, wanted: Wanted) -> Iterator[str]:
     labels, device = database.labels(), config.device.id
     if wanted.bucket is not None:
         width = width_ms(BUCKETS_S[wanted.bucket])
-        buckets = merge(database.sums(low, high, width), width, load_corrector(config.model))
+        buckets = merge(database.sums(low, high, width), width, load_corrector(config))
         return bucket_json_lines(buckets, device) if wanted.as_json else bucket_csv_lines(buckets, labels)
     windows = _windows(database, low, high)
     return json_lines(windows, device) if wanted.as_json else csv_lines(windows, labels, device)
 
 
-def load_corrector(config: ModelConfig) -> Corrector:
-    """What adds up the windows of the configured model; raises ModelError."""
-    info = read_info((config.path or default_model_path()).with_suffix(".json"))
-    name = info.default_head if config.labels == "default" else config.labels
+def load_corrector(config: Config) -> Corrector:
+    """What adds up the windows of the configured model; raises ModelError, and InputError for a damaged site.json."""
+    info = read_info((config.model.path or default_model_path()).with_suffix(".json"))
+    name = info.default_head if config.model.labels == "default" else config.model.labels
     if name not in info.heads:
         raise ModelError(f"model.labels: {info.name} has no head {name!r}, only {', '.join(info.heads)}")
-    return Corrector(reading_id(info, name), info.heads[name].share_estimator(info.labels))
+    site = site_in_use(site_path(config), info, name)
+    return Corrector(reading_id(info, name, site), info.heads[name].share_estimator(info.labels, site))
 
 
 def _windows(database: Database, low: int, high: int) -> Iterator[StoredWindow]:

@@ -96,6 +96,13 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: standard output")
     export.set_defaults(run=_export)
 
+    calibrate = commands.add_parser("calibrate", help="learn how faces look at this site, from people who agreed")
+    calibrate.add_argument("-c", "--config", type=Path, metavar="FILE", help="names model, detector and store")
+    what = calibrate.add_mutually_exclusive_group(required=True)
+    what.add_argument("folder", nargs="?", type=Path, metavar="DIR", help="DIR/happy/*.jpg, DIR/sad/*.jpg and so on")
+    what.add_argument("--remove", action="store_true", help="delete the calibration and all it holds of these people")
+    calibrate.set_defaults(run=_calibrate)
+
     config = commands.add_parser("config", help="check a configuration, or print its JSON Schema")
     actions = config.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say what is wrong with FILE, all of it")
@@ -236,6 +243,16 @@ def _export(args: argparse.Namespace) -> int:
         count = write_file(config, wanted, args.output)
         print(f"{args.output}: {count} {'windows' if wanted.bucket is None else f'{wanted.bucket}s'}")
     return 0
+
+
+def _calibrate(args: argparse.Namespace) -> int:
+    from edge_agent.cli.calibrate import calibrate, remove
+    from edge_agent.config import load_config
+    from edge_agent.host.logs import setup
+
+    config = load_config(args.config)
+    setup("warning", form=config.log.format)
+    return remove(config) if args.remove else calibrate(config, args.folder)
 
 
 def _config_check(args: argparse.Namespace) -> int:

@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, HTMLResponse, JSONResponse, PlainT
 from starlette.routing import Route
 
 from edge_agent.config import Config
+from edge_agent.kiosk.calibrating import Calibrating
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
 from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
@@ -31,6 +32,7 @@ from edge_agent.live import Live, LiveState
 from edge_agent.store import Store
 from edge_agent.store.table import csv_lines
 from edge_agent.store.trend import Corrector
+from edge_agent.vision.sitting import Calibrator
 
 _TYPES = {
     ".css": "text/css",
@@ -59,6 +61,7 @@ class Site:
         store: its windows.
         corrector: of the model in use, whose labels are shown.
         registry: what ``/metrics`` publishes.
+        calibrator: learns a site's calibration before the agent's camera; None where there is none.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class Site:
         store: Store,
         corrector: Corrector,
         registry: CollectorRegistry,
+        calibrator: Calibrator | None = None,
     ) -> None:
         self._config, self._live, self._store = config, live, store
         self._labels, self._registry = corrector.estimator.labels, registry
@@ -76,6 +80,7 @@ class Site:
         self._turns = asyncio.Semaphore(READERS)
         self._logo = check_logo(config.kiosk.logo)
         self.pictures = Pictures(config)
+        self._calibrating = Calibrating(config, calibrator)
         self.build = self._build()
         self.feed = Feed(live, self._figures)
 
@@ -95,7 +100,8 @@ class Site:
             "/readyz": self.readyz,
         }
         routes = [Route(path, endpoint) for path, endpoint in get.items()]
-        return Guard(Starlette(routes=[*routes, *self.pictures.routes()]), self._config.kiosk)
+        routes += [*self.pictures.routes(), *self._calibrating.routes()]
+        return Guard(Starlette(routes=routes), self._config.kiosk)
 
     async def board(self, request: Request) -> Response:
         """The live page."""

@@ -13,6 +13,8 @@ from edge_agent.kiosk.reading.refusal import MAX_UPLOAD_MB
 from edge_agent.kiosk.render import STATIC, Html, data_block, fill, join, sprite, static_url
 from edge_agent.kiosk.view import State, strongest
 from edge_agent.kiosk.visit import Visit
+from edge_agent.shares.site import LEAST_PEOPLE
+from edge_agent.vision.sitting import Progress
 
 _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
 _THEMES = ("light", "dark")
@@ -93,6 +95,39 @@ def predict_page(
             "page": data_block({"texts": words.texts, "max_mb": MAX_UPLOAD_MB, "figures": {"emotions": []}}),
         },
     )
+
+
+def calibrate_page(config: Config, visit: Visit, progress: Progress | None, error: str, result: str) -> Html:
+    """The page of a sitting; ``progress`` is None where calibration is off."""
+    words = visit.language
+    forms: list[Html] = []
+    status, asks = result, progress is not None and progress.asked is not None
+    if progress is not None and progress.asked is not None:
+        status = words.text("calibrate_show", emotion=words.emotion(progress.asked))
+    elif progress is not None:
+        count = words.text("calibrate_count", n=words.number(progress.people), faces=words.number(progress.faces))
+        least = words.text("calibrate_least", n=words.number(LEAST_PEOPLE))
+        status = result or (count if progress.is_enough else f"{count} {least}")
+        forms.append(_form("begin", words.text("calibrate_begin", n=words.number(progress.people + 1))))
+        if progress.is_enough:
+            forms.append(_form("finish", words.text("calibrate_finish")))
+        if progress.people:
+            forms.append(_form("clear", words.text("calibrate_clear")))
+    return fill(
+        "calibrate.html",
+        {
+            **_common(config, visit),
+            **_texts(words, "calibrate_title", "calibrate_intro", "notice", "board_link"),
+            "refresh": Html('<meta http-equiv="refresh" content="1">') if asks else Html(""),
+            "error": error,
+            "status": status,
+            "forms": join(forms),
+        },
+    )
+
+
+def _form(action: str, text: str) -> Html:
+    return fill("act.html", {"action": action, "text": text})
 
 
 def _common(config: Config, visit: Visit) -> dict[str, object]:

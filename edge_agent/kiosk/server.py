@@ -15,6 +15,7 @@ from edge_agent.kiosk.language import load_language
 from edge_agent.live import Live
 from edge_agent.store import Store
 from edge_agent.store.trend import Corrector
+from edge_agent.vision.sitting import Calibrator
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -35,6 +36,7 @@ class Kiosk:
         store: its windows.
         corrector: of the model in use, whose labels are shown.
         registry: what ``/metrics`` publishes.
+        calibrator: learns a site's calibration before the agent's camera; None where there is none.
 
     Raises:
         MissingPackageError: the extra ``kiosk`` is not installed.
@@ -48,6 +50,7 @@ class Kiosk:
         store: Store,
         corrector: Corrector,
         registry: CollectorRegistry,
+        calibrator: Calibrator | None = None,
     ) -> None:
         try:
             import uvicorn
@@ -62,7 +65,7 @@ class Kiosk:
             ) from error
         load_language(config.kiosk.language)
         self._kiosk = config.kiosk
-        self._site = Site(config, live, store, corrector, registry)
+        self._site = Site(config, live, store, corrector, registry, calibrator)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._site.app(),

@@ -26,6 +26,18 @@ class ModelInUse:
 
 
 @dataclass(frozen=True, slots=True)
+class SiteInUse:
+    """A site's own calibration."""
+
+    id: str
+    """As it is in a window's ``model``."""
+    faces: int
+    error_before: float
+    """Cross-validated mean error of shares in points, without and with it."""
+    error_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceInfo:
     """What does not change while the agent runs, field by field as ``.../info`` tells it."""
 
@@ -40,6 +52,8 @@ class DeviceInfo:
     rolling_s: float
     """Span of the rolling estimate in seconds, 0 without one."""
     min_people: int
+    site: SiteInUse | None
+    """None without a calibration of the site's own, or where it was made for another model."""
     config_sha256: str
     """Of the configuration without its secrets."""
     capabilities: tuple[str, ...]

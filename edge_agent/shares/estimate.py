@@ -18,13 +18,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.shares.reference import Array, Reference, free, readings, respond
+from edge_agent.shares.reference import Array, Reference, free, readings, respond, respond_at_site
 from edge_agent.shares.rounding import percentages
 from edge_agent.types import Shares
 
@@ -44,6 +44,10 @@ class Settings:
     """How much of a reference face's class is its label, 0 to 1; the rest is its posterior."""
     reference_doubt: float = 1.25
     """Factor on the sampling variance of the reference faces: those who are read now were not drawn from them."""
+    site_doubt: float = 2.0
+    """The same for a site's own faces, who did what they were asked for as well as they could."""
+    usual_worth: float = 5.0
+    """At a site with a calibration of its own: how many of its faces the usual reference counts for, in each class."""
     steps: int = 3
     """The noise depends on the shares: how often it is worked out again from the estimate so far."""
     interval_sds: float = 1.5
@@ -109,8 +113,36 @@ class ShareEstimator:
         if self._prior.shape != (len(self.labels),) or not (self._prior > 0).all():
             raise ValueError(f"one positive prior for each of {len(self.labels)} labels is needed, not {prior}")
         self._prior = self._prior / self._prior.sum()
+        self._reference = reference
         self._response = None if reference is None else respond(reference, self._prior, settings.label_trust)
         self._doubts = np.array(settings.doubts)
+
+    @property
+    def prior(self) -> Array:
+        """Shares of the labels that the posteriors were calibrated on, shape (labels,), sums to 1."""
+        return self._prior
+
+    def at_site(self, weights: Array, site: Reference) -> ShareEstimator:
+        """The estimator of a site that re-reads the answers (:mod:`edge_agent.shares.site`).
+
+        Args:
+            weights: what is added to the logits are these times (centred logits, 1); shape (labels, labels + 1).
+            site: re-read answers of this site's own faces.
+
+        Raises:
+            ValueError: there is no reference to add them to.
+        """
+        if self._reference is None:
+            raise ValueError("a model without reference faces has none to add a site's to")
+        logits = np.log(np.maximum(self._reference.posteriors, 1e-7))
+        logits = logits - logits.mean(axis=1, keepdims=True)
+        powers = np.exp(logits + logits @ weights[:, :-1].T + weights[:, -1])
+        reread = Reference(powers / powers.sum(axis=1, keepdims=True), self._reference.labels)
+        settings = replace(self._settings, reference_doubt=self._settings.site_doubt)
+        taught = ShareEstimator(self.labels, self._prior.tolist(), reread, settings)
+        assert taught._response is not None
+        taught._response = respond_at_site(site, taught._response, self._prior, self._settings.usual_worth)
+        return taught
 
     @property
     def even_doubt(self) -> Array:

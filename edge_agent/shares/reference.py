@@ -78,6 +78,21 @@ def respond(reference: Reference, prior: Array, label_trust: float) -> Response:
     return _measure(free(readings(reference.posteriors, prior)), members)
 
 
+def respond_at_site(site: Reference, usual: Response, prior: Array, worth: float) -> Response:
+    """The response of a site's own faces, with the usual one counted as ``worth`` faces of each class.
+
+    So a class that nobody at the site showed answers as usual.
+    """
+    members = np.eye(len(prior))[site.labels]
+    rows, counts = free(readings(site.posteriors, prior)), members.sum(axis=0)
+    faces = counts + worth
+    mean = (rows.T @ members + worth * usual.mean) / faces
+    away = usual.mean - mean
+    within = np.stack([((rows - m) * part[:, None]).T @ (rows - m) for m, part in zip(mean.T, members.T, strict=True)])
+    scatter = within + worth * (usual.scatter + away.T[:, :, None] * away.T[:, None, :])
+    return Response(mean, scatter / faces[:, None, None], faces)
+
+
 def _measure(rows: Array, members: Array) -> Response:
     """Mean and scatter of the rows (m, f) of each class, to which each face belongs by ``members`` (m, classes)."""
     faces = members.sum(axis=0)

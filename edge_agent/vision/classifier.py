@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from edge_agent.config import ModelConfig
 from edge_agent.errors import ModelError
 from edge_agent.host.runtime import RuntimeChoice, open_interpreter
+from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.types import EmotionScores
 from edge_agent.vision.model import Head, Model, load_model, reading_id
+from edge_agent.vision.site_file import site_in_use
 
 # TensorFlow's own interpreter gives the same answers as litert: both are built from its sources, with XNNPACK.
 _SELF_TEST_OF = {"litert": "litert", "tflite": "tflite", "tensorflow": "litert"}
@@ -25,18 +28,28 @@ class Classifier:
         runtime: ``auto``, ``litert`` or ``tflite``.
         threads: used for one image.
         head: the head that answers, ``fer2013`` or ``ferplus``; ``default`` takes the one that the model's .json names.
+        site: file of a site's calibration, used if it is there and was made for this head of this model.
 
     Raises:
+        InputError: the site's file cannot be read.
         MissingPackageError: the runtime is not installed.
         ModelError: the model is not full int8, or its size or label count differs from its .json.
     """
 
-    def __init__(self, model: Model, runtime: RuntimeChoice = "auto", threads: int = 1, head: str = "default") -> None:
+    def __init__(
+        self,
+        model: Model,
+        runtime: RuntimeChoice = "auto",
+        threads: int = 1,
+        head: str = "default",
+        site: Path | None = None,
+    ) -> None:
         self.model = model
         self.head_name = model.info.default_head if head == "default" else head
         if self.head_name not in model.info.heads:
             raise ModelError(f"{model.path}: has no head {head!r}, only {', '.join(model.info.heads)}")
         self.head: Head = model.info.heads[self.head_name]
+        self.site = None if site is None else site_in_use(site, model.info, self.head_name)
         self.runtime_name, self._interpreter = open_interpreter(model.content, runtime, threads)
         self._input = self._interpreter.get_input_details()[0]
         self._outputs = self._interpreter.get_output_details()
@@ -48,7 +61,11 @@ class Classifier:
     @property
     def id(self) -> str:
         """How windows name what read their faces; windows of one id may be added up."""
-        return reading_id(self.model.info, self.head_name)
+        return reading_id(self.model.info, self.head_name, self.site)
+
+    def share_estimator(self) -> ShareEstimator:
+        """The estimator of shares from these answers."""
+        return self.head.share_estimator(self.labels, self.site)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -62,7 +79,7 @@ class Classifier:
 
     def classify(self, crops: NDArray[np.uint8]) -> EmotionScores:
         """Calibrated posteriors of grey crops of shape (n, height, width, 1); n may be 0."""
-        calibrated = self.head.calibrated(self.logits(crops))
+        calibrated = self.head.calibrated(self.logits(crops), self.site)
         powers = np.exp(calibrated - calibrated.max(axis=1, keepdims=True))
         return EmotionScores(self.labels, (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32))
 
@@ -121,9 +138,9 @@ class Classifier:
             raise ModelError(f"{self.model.path}: answers {_describe(output)}, but its .json says int8 {shape}")
 
 
-def load_classifier(config: ModelConfig) -> Classifier:
+def load_classifier(config: ModelConfig, site: Path | None = None) -> Classifier:
     """The classifier that a configuration asks for; raises what :func:`load_model` and :class:`Classifier` raise."""
-    return Classifier(load_model(config.path), config.runtime, config.threads, config.labels)
+    return Classifier(load_model(config.path), config.runtime, config.threads, config.labels, site)
 
 
 def _describe(tensor: dict[str, Any]) -> str:

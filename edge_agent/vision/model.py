@@ -16,6 +16,7 @@ from edge_agent.errors import ModelError
 from edge_agent.host.runtime import read_model_file, read_tflite
 from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.shares.reference import Reference
+from edge_agent.shares.site import Site
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -32,7 +33,8 @@ class Input(_Strict):
     colour: Literal["grey"]
 
 
-def _base64(value: str) -> str:
+def base64_text(value: str) -> str:
+    """``value``, which must be base64; raises ValueError."""
     try:
         base64.b64decode(value, validate=True)
     except binascii.Error as error:
@@ -43,9 +45,9 @@ def _base64(value: str) -> str:
 class ReferenceFaces(_Strict):
     """The network's answers to the faces that its calibration was fitted on, for :mod:`edge_agent.shares.reference`."""
 
-    labels: Annotated[str, AfterValidator(_base64)]
+    labels: Annotated[str, AfterValidator(base64_text)]
     """uint8, the index of each face's true label, in base64."""
-    posteriors: Annotated[str, AfterValidator(_base64)]
+    posteriors: Annotated[str, AfterValidator(base64_text)]
     """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
 
     def decode(self) -> Reference:
@@ -72,19 +74,22 @@ class Head(_Strict):
     reference: ReferenceFaces | None = None
     """If it is missing, shares are plain averages."""
 
-    def calibrated(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    def calibrated(self, logits: NDArray[np.float32], site: Site | None = None) -> NDArray[np.float32]:
         """Calibrated logits, softmax of which are the posteriors, from the network's own, shape (n, labels) each."""
-        return logits / np.float32(self.temperature) + np.array(self.bias, np.float32)
+        calibrated = logits / np.float32(self.temperature) + np.array(self.bias, np.float32)
+        return calibrated if site is None else site.reread(calibrated)
 
-    def share_estimator(self, labels: tuple[str, ...]) -> ShareEstimator:
-        """The estimator of shares from this head's posteriors."""
-        return ShareEstimator(labels, self.prior, self.reference.decode() if self.reference is not None else None)
+    def share_estimator(self, labels: tuple[str, ...], site: Site | None = None) -> ShareEstimator:
+        """The estimator of shares from this head's posteriors, with the same site as they."""
+        reference = self.reference.decode() if self.reference is not None else None
+        estimator = ShareEstimator(labels, self.prior, reference)
+        return estimator if site is None else estimator.at_site(site.weights, site.reference)
 
 
 class SelfTest(_Strict):
     """Average faces (nobody's own) and the raw outputs that each runtime gives for them."""
 
-    crops: Annotated[str, AfterValidator(_base64)]
+    crops: Annotated[str, AfterValidator(base64_text)]
     """uint8 pixels of shape (n, height, width, 1), in base64."""
     tolerance: int = Field(ge=0)
     """How far an output may be off, in steps of the int8 scale."""
@@ -134,9 +139,12 @@ class Model:
         return pixels.reshape(-1, self.info.input.height, self.info.input.width, 1)
 
 
-def reading_id(info: ModelInfo, head: str) -> str:
-    """How messages name what reads the faces: the model's name, 12 digits of its hash, and a head that is not usual."""
-    return f"{info.name}@{info.sha256[:12]}" + ("" if head == info.default_head else f"+{head}")
+def reading_id(info: ModelInfo, head: str, site: Site | None = None) -> str:
+    """How messages name what reads the faces: the model's name, 12 digits of its hash, a head that is not usual, and
+    the site's calibration.
+    """
+    parts = [f"{info.name}@{info.sha256[:12]}", *([] if head == info.default_head else [head])]
+    return "+".join([*parts, *([] if site is None else [f"site@{site.id}"])])
 
 
 def default_model_path() -> Path:

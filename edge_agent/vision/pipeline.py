@@ -18,6 +18,7 @@ from edge_agent.types import Frame, Observe, TrackedFace, Trouble
 from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.crop import crop_face
 from edge_agent.vision.quality import Reason, gate
+from edge_agent.vision.sitting import Sitting
 from edge_agent.vision.stillness import Life, Stillness
 from edge_agent.vision.tracking import Tracker
 from edge_agent.vision.upright import upright_odds
@@ -55,6 +56,7 @@ class Pipeline:
         and their number tell how many faces there are. So it is not called for people who are withheld, and for a
         window without people only with the detector.
         limits: which faces are good enough.
+        sitting: takes the answers of people who agreed, while somebody is asked.
     """
 
     def __init__(
@@ -64,12 +66,14 @@ class Pipeline:
         window: Window,
         observe: Observe,
         limits: FacesConfig = FacesConfig(),  # noqa: B008 (frozen)
+        sitting: Sitting | None = None,
     ) -> None:
         self._detector = detector
         self._classifier = classifier
         self._window = window
         self._observe = observe
         self._limits = limits
+        self._sitting = sitting
         self._tracker = Tracker()
         self._view = View()
         self._stillness = Stillness(limits.still_s)
@@ -104,6 +108,9 @@ class Pipeline:
                     np.array([face.weight for face in kept]),
                     np.array([face.alive for face in kept]),
                 )
+            # Only somebody alone in view: others did not agree.
+            if len(tracked) == 1 and self._sitting is not None and self._sitting.wants:
+                self._sitting.take(self._classifier.head.calibrated(self._classifier.logits(kept[0].crop[None]))[0])
         self._window.count_frame(frame.captured_monotonic_s)
         self._view.judge()
 

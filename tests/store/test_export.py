@@ -167,7 +167,7 @@ def test_the_command_s_failures_have_a_line_and_a_code_and_leave_no_half_file(
 
 def test_hours_are_added_up_and_corrected_together(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """What one model read is one group of the hour; withheld windows are counted and nothing more."""
-    corrector = load_corrector(config.model)
+    corrector = load_corrector(config)
     store = open_store(config.store, "session-1", corrector.model)
     rng = np.random.default_rng(1)
     groups = [rng.dirichlet(np.ones(len(LABELS)), 8) for _ in range(4)]

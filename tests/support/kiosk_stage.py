@@ -19,6 +19,7 @@ from edge_agent.live import Live
 from edge_agent.shares.rounding import percentages
 from edge_agent.store import open_store
 from edge_agent.types import CameraState, RollingShares, Shares, WindowReport
+from edge_agent.vision.sitting import Calibrator
 from tests.support.broker import free_port
 from tests.support.windows import LABELS, UNCORRECTED
 
@@ -65,7 +66,14 @@ def report_of(
 class Stage:
     """Use as a context manager; the page is served between its ends."""
 
-    def __init__(self, folder: Path | None = None, port: int | None = None, **sections: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        port: int | None = None,
+        calibrator: Calibrator | None = None,
+        **sections: dict[str, Any],
+    ) -> None:
+        self._calibrator = calibrator
         self._stack = ExitStack()
         if folder is None:
             folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
@@ -86,7 +94,7 @@ class Stage:
         with ExitStack() as stack:
             self.store = open_store(self.config.store, "stage")
             stack.callback(self.store.close)
-            self.kiosk = Kiosk(self.config, self.live, self.store, UNCORRECTED, self.registry)
+            self.kiosk = Kiosk(self.config, self.live, self.store, UNCORRECTED, self.registry, self._calibrator)
             self.kiosk.start()
             stack.callback(self.kiosk.stop)
             self._stack.push(stack.pop_all())

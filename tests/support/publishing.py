@@ -29,6 +29,7 @@ INFO = DeviceInfo(
     camera="replay",
     rolling_s=900.0,
     min_people=3,
+    site=None,
     config_sha256="1" * 64,
     capabilities=("pause",),
 )

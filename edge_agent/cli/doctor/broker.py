@@ -180,6 +180,7 @@ def _announcement(config: Config) -> dict[str, Any]:
         camera=config.camera.backend,
         rolling_s=config.window.rolling_s,
         min_people=config.privacy.min_people,
+        site=None,
         config_sha256="",
         capabilities=(),
     )
