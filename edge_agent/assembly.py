@@ -104,7 +104,7 @@ class Assembly:
         self._classifier.self_test()
         labels = self._classifier.labels
         check_fit(config, lambda: labels)
-        self._detector = load_detector(config.detector)
+        self._detector = load_detector(config.detector, config.model)
         self._store = open_store(config.store, self._session, self._classifier.id)
         self._wake_publisher: Callable[[], None] = lambda: None
         self._estimator = self._classifier.share_estimator()

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.detectors.built_in_file import SHIPPED, DetectorInfo
+from edge_agent.detectors.built_in_file import read_info as read_detector_info
 from edge_agent.errors import InputError
 from edge_agent.vision.model import Head, ModelInfo, read_info
 from training.files import write_atomically
@@ -38,6 +40,7 @@ def write_card(models: Path, sweep: Path, to: Path) -> None:
         training=_training(infos),
         default_head=shipped.default_head,
         calibration=_calibration(shipped),
+        **_detector(read_detector_info(SHIPPED.with_suffix(".json"))),
     )
     write_atomically(to, text.encode())
 
@@ -170,6 +173,37 @@ def _calibration(info: ModelInfo) -> str:
         return f"{_HEADS[name]}: T = {head.temperature:.3f}, b = ({', '.join(f'{b:+.2f}' for b in head.bias)})"
 
     return "; ".join(one(name, head) for name, head in info.heads.items())
+
+
+def _detector(info: DetectorInfo) -> dict[str, str]:
+    """What the card says of the face detector."""
+    run = info.provenance["training"]
+    rows = [
+        (
+            size,
+            *(f"{100 * figures[name]:.1f} %" for name in ("recall_12px", "recall_48px")),
+            str(figures["false_alarms"]),
+        )
+        for size, figures in info.figures.items()
+    ]
+    at = next(iter(info.figures.values()))["by_size"]
+    spans = [
+        (span.replace("-1000", " and more"), f"{100 * share:.1f} %", str(faces)) for span, (share, faces) in at.items()
+    ]
+    terms = [
+        f"{name} ({sum(sources.values()):,}: {', '.join(sorted(sources))})"
+        for name, sources in sorted(run["scenes_by_terms"].items())
+    ]
+    return {
+        "detector_file": f"`{SHIPPED.name}`, {run['parameters'] / 1e6:.2f} M parameters, "
+        f"{run['multiply_adds_320x256'] / 1e6:.0f} M multiply-adds at 320x256, {info.size_bytes / 1e6:.2f} MB, "
+        f"sha256 begins `{info.sha256[:12]}`; {run['epochs']} epochs of recipe `{run['recipe']}`",
+        "detector_figures": _table(("size", "faces from 12 px found", "from 48 px", "false alarms"), rows),
+        "detector_sizes": _table(("face in the 320x240 frame, px", "found at 320", "faces"), spans),
+        "detector_score": f"{info.min_score:g}",
+        "detector_measured": f"{info.provenance['measured']['runtime']} on {info.provenance['measured']['machine']}",
+        "detector_terms": "; ".join(terms),
+    }
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

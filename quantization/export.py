@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from edge_agent.errors import InputError
 from edge_agent.host.runtime import RuntimeChoice
@@ -60,7 +61,7 @@ def export(run: Path, to: Path, faces: Faces, default_head: str, weights: Path |
     )
     to.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(to, model.content)
-    write_atomically(to.with_suffix(".json"), _readable(info).encode())
+    write_atomically(to.with_suffix(".json"), readable(info).encode())
     if weights is not None:
         weights.mkdir(parents=True, exist_ok=True)
         write_atomically(weights / f"{to.stem}.npz", _read(run / WEIGHTS))
@@ -157,7 +158,7 @@ def _unmeasured(output: int) -> Head:
     return Head(output=output, temperature=1, bias=(0,) * n, prior=(1 / n,) * n, confusion=((0,) * n,) * n, figures={})
 
 
-def _readable(info: ModelInfo) -> str:
+def readable(info: BaseModel) -> str:
     """JSON with the innermost lists on one line, as a person would write a matrix."""
     text = json.dumps(info.model_dump(mode="json"), indent=1)
     return re.sub(r"\[\s+([^][{}]*?)\s+\]", lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"

@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from pydantic import BaseModel
 
 from edge_agent.errors import InputError
 from training.files import write_atomically
@@ -28,7 +29,7 @@ def round_weights(model: keras.Model) -> None:
     model.set_weights([weight.astype(np.float16).astype(np.float32) for weight in model.get_weights()])
 
 
-def write_weights(path: Path, model: keras.Model, network: Network) -> None:
+def write_weights(path: Path, model: keras.Model, network: BaseModel) -> None:
     """Keep a model's weights, as float16, with the network that they are for."""
     arrays: dict[str, Any] = {f"w{i:03d}": w.astype(np.float16) for i, w in enumerate(model.get_weights())}
     buffer = io.BytesIO()

@@ -24,7 +24,7 @@ def report(run: Path, source: Source, split: str) -> Path:
     Raises InputError where
     the run lacks a file, or the data images of that split.
     """
-    history, facts, recipe = (_read(run / name) for name in ("history.json", "run.json", "config.yaml"))
+    history, facts, recipe = (read_part(run / name) for name in ("history.json", "run.json", "config.yaml"))
     judgements = judge(run, source, split)
     sections = [
         Section("Figures", _figures(judgements)),
@@ -37,7 +37,8 @@ def report(run: Path, source: Source, split: str) -> Path:
     return write_page(run / "report", run.name, f"The float model, asked about {split}.", sections)
 
 
-def _read(path: Path) -> str:
+def read_part(path: Path) -> str:
+    """The text of a file of the run's folder; raises InputError where it is missing."""
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:

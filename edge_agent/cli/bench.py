@@ -9,8 +9,7 @@ import os
 import platform
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -102,12 +101,12 @@ def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames
         DetectorError, ModelError, MissingPackageError: as loading them does.
     """
     rows, picture = [], _texture(config.camera.height_px, config.camera.width_px)
-    detector = _Placed(load_detector(config.detector), _place(faces, *picture.shape[:2]))
+    placed = _place(faces, *picture.shape[:2])
     for count in threads:
-        classifier = load_classifier(config.model.model_copy(update={"threads": count}))
+        model = config.model.model_copy(update={"threads": count})
+        detector, classifier = _Placed(load_detector(config.detector, model), placed), load_classifier(model)
         shown = _with_faces(picture, detector.faces, classifier.model.self_test_crops()[0])
-        with _opencv_threads(count):
-            rows.append(_measure(config, detector, classifier, shown, count, frames))
+        rows.append(_measure(config, detector, classifier, shown, count, frames))
     setting = {
         "detector": detector.kind,
         "detector_size": config.detector.size,
@@ -151,19 +150,6 @@ def _measure(
         totals.append((time.perf_counter() - started_s) * 1000)
     stages = {name: _quantiles(times[name][WARM_UP_FRAMES:]) for name in STAGES}
     return Row(threads, stages, _quantiles(totals[WARM_UP_FRAMES:]))
-
-
-@contextmanager
-def _opencv_threads(count: int) -> Iterator[None]:
-    """Let OpenCV, which runs the detector, use as many threads as the model."""
-    import cv2
-
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(count)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
 
 
 def _texture(height: int, width: int) -> NDArray[np.uint8]:

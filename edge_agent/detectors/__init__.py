@@ -8,12 +8,12 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.config import DetectorConfig
+from edge_agent.config import DetectorConfig, ModelConfig
 from edge_agent.types import Face, Framing
 
 log = logging.getLogger(__name__)
 
-DetectorKind = Literal["yunet", "haar", "whole_frame"]
+DetectorKind = Literal["built_in", "yunet", "haar", "whole_frame"]
 
 
 class Detector(Protocol):
@@ -29,13 +29,23 @@ class Detector(Protocol):
         """All faces of a BGR picture of shape (height, width, 3), boxes in its own pixels."""
 
 
-def load_detector(config: DetectorConfig) -> Detector:
+def load_detector(config: DetectorConfig, model: ModelConfig = ModelConfig()) -> Detector:  # noqa: B008 (frozen)
     """Load what the configuration names; ``auto`` is YuNet if its verified file is there, else Haar.
+
+    ``model`` names the runtime and its threads, which the built-in detector shares; OpenCV gets as many threads.
 
     Raises:
         DetectorError: the file is missing, damaged or not the official one.
+        ModelError, MissingPackageError: the built-in network or its runtime does not work here.
     """
+    import cv2
+
+    cv2.setNumThreads(model.threads)
     match config.kind:
+        case "built_in":
+            from edge_agent.detectors.built_in import load_built_in
+
+            return load_built_in(config, model)
         case "whole_frame":
             from edge_agent.detectors.whole_frame import WholeFrameDetector
 

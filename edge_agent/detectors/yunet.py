@@ -12,6 +12,8 @@ from edge_agent.detectors.yunet_file import FETCH, find_yunet
 from edge_agent.errors import DetectorError
 from edge_agent.types import Box, Face, Framing
 
+MIN_SCORE = 0.6
+"""What counts as a face, where the configuration says nothing else."""
 NMS_THRESHOLD = 0.3
 MAX_FACES = 5000
 MIN_SIDE = 64
@@ -40,8 +42,16 @@ class YunetDetector:
         if path is None:
             raise DetectorError(f"yunet: the detector's file is not here; get it with: {FETCH}")
         self._longer_side = config.size
+        least = MIN_SCORE if config.min_score is None else config.min_score
         try:
-            self._net = cv2.FaceDetectorYN.create(str(path), "", (32, 32), config.min_score, NMS_THRESHOLD, MAX_FACES)
+            self._net = cv2.FaceDetectorYN.create(
+                str(path),
+                "",
+                (32, 32),
+                least,
+                NMS_THRESHOLD,
+                MAX_FACES,
+            )
         except cv2.error as error:
             raise DetectorError(f"yunet: OpenCV {cv2.__version__} cannot load {path}: {error.err}") from error
 

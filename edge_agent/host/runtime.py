@@ -45,6 +45,9 @@ class Interpreter(Protocol):
     def allocate_tensors(self) -> None:
         """Allocate the tensors; needed before anything else."""
 
+    def resize_tensor_input(self, index: int, size: list[int]) -> None:
+        """Give an input another shape; tensors must be allocated again."""
+
     def get_input_details(self) -> list[dict[str, Any]]:
         """Index, shape, dtype and quantization of the inputs."""
 

@@ -82,7 +82,7 @@ class Reader:
     """
 
     def __init__(self, config: Config) -> None:
-        self._detector, self._size_px = load_detector(config.detector), config.detector.size
+        self._detector, self._size_px = load_detector(config.detector, config.model), config.detector.size
         self._classifier = load_classifier(config.model)
 
     def read(self, image: NDArray[np.uint8], name: str, *, why: bool = False) -> Prediction:

@@ -28,7 +28,7 @@ def answers(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize("kind", ["haar", "yunet"])
+@pytest.mark.parametrize("kind", ["built_in", "haar", "yunet"])
 def test_a_smile_is_read_as_happy_where_it_is(picture, capsys, monkeypatch, kind):
     if kind == "yunet":
         monkeypatch.setenv("COUNTENANCE_DETECTOR__PATH", str(shared(YUNET)))

@@ -9,16 +9,19 @@ import stat
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 from edge_agent.cli.main import main
-from edge_agent.config import DetectorConfig
+from edge_agent.config import DetectorConfig, ModelConfig
 from edge_agent.detectors import load_detector
+from edge_agent.detectors.built_in import BuiltInDetector
+from edge_agent.detectors.built_in_file import SHIPPED, read_detector
 from edge_agent.detectors.yunet_file import FILE_NAME, fetch_yunet, find_yunet
-from edge_agent.errors import DetectorError
+from edge_agent.errors import DetectorError, ModelError
 from tests.support.broker import wait_until
 from tests.support.faces import FACE_CENTRE, YUNET, astronaut_bgr, shared
 
@@ -35,7 +38,7 @@ def config(kind: str, **settings) -> DetectorConfig:
     return DetectorConfig(kind=kind, path=path, **settings)
 
 
-@pytest.mark.parametrize("kind", ["yunet", "haar"])
+@pytest.mark.parametrize("kind", ["built_in", "yunet", "haar"])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
 def test_the_face_is_found_in_the_pictures_own_pixels_at_any_size(kind, factor):
     image = cv2.resize(astronaut_bgr(), None, fx=factor, fy=factor)
@@ -45,8 +48,9 @@ def test_the_face_is_found_in_the_pictures_own_pixels_at_any_size(kind, factor):
     assert all(0.0 <= face.score <= 1.0 for face in faces)
 
 
-def test_yunets_landmarks_lie_in_its_box_in_their_documented_order():
-    (face,) = load_detector(config("yunet")).detect(astronaut_bgr())
+@pytest.mark.parametrize("kind", ["built_in", "yunet"])
+def test_landmarks_lie_in_the_box_in_their_documented_order(kind):
+    (face,) = load_detector(config(kind)).detect(astronaut_bgr())
     right_eye, left_eye, nose, *mouth = face.landmarks
     assert right_eye[0] < nose[0] < left_eye[0]  # her right is on the picture's left
     assert all(eye[1] < nose[1] < corner[1] for eye in (right_eye, left_eye) for corner in mouth)
@@ -54,7 +58,7 @@ def test_yunets_landmarks_lie_in_its_box_in_their_documented_order():
     assert all(box.x <= x <= box.x + box.width and box.y <= y <= box.y + box.height for x, y in face.landmarks)
 
 
-@pytest.mark.parametrize("kind", ["yunet", "haar"])
+@pytest.mark.parametrize("kind", ["built_in", "yunet", "haar"])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (480, 640, 3), (3, 2000, 3), (31, 17, 3)])
 def test_a_picture_without_a_face_has_none(kind, shape):
     assert load_detector(config(kind)).detect(np.full(shape, 90, np.uint8)) == []
@@ -207,3 +211,65 @@ def test_the_command_fetches_from_a_file_and_prints_where_it_is(tmp_path, capsys
     assert main(["fetch-detector", "--from", str(shared(YUNET)), "--to", str(tmp_path)]) == 0
     assert capsys.readouterr().out.strip() == str(tmp_path / FILE_NAME)
     assert main(["fetch-detector", "--from", str(tmp_path / "absent")]) == DetectorError.exit_code
+
+
+def built_in(runtime: str = "auto", **settings) -> BuiltInDetector:
+    return BuiltInDetector(read_detector(), **{"longer_side": 448, "runtime": runtime, **settings})
+
+
+@pytest.mark.parametrize(("runtime", "package"), [("litert", "ai_edge_litert"), ("tflite", "tflite_runtime")])
+def test_the_built_in_detector_finds_the_same_in_every_runtime_and_at_sizes_in_turn(runtime, package):
+    pytest.importorskip(package)
+    detector = built_in(runtime)
+    detector.self_test()
+    for factor in (1.0, 0.5, 0.8, 1.0):  # the input is resized between them, and back
+        (face,) = detector.detect(cv2.resize(astronaut_bgr(), None, fx=factor, fy=factor))
+        x, y = face.box.centre
+        assert np.hypot(x / factor - FACE_CENTRE[0], y / factor - FACE_CENTRE[1]) < 15
+
+
+def test_the_built_in_detector_takes_grey_pictures_as_they_are():
+    grey = cv2.cvtColor(astronaut_bgr(), cv2.COLOR_BGR2GRAY)
+    assert built_in().detect(grey) == built_in().detect(astronaut_bgr())
+
+
+def test_a_face_at_the_very_edge_of_what_is_filled_up_is_found_as_in_the_middle():
+    """Sides that are no multiple of 32 are filled up with black on the right and below."""
+    image = astronaut_bgr()[:199, :301]
+    assert built_in(longer_side=640).detect(image), image.shape
+
+
+def test_min_score_drops_what_is_less_sure():
+    (face,) = built_in().detect(astronaut_bgr())
+    assert built_in(min_score=face.score + 0.01).detect(astronaut_bgr()) == []
+
+
+def test_a_runtime_that_finds_something_else_than_the_stored_face_is_refused():
+    file = read_detector()
+    test = file.info.self_test
+    moved = {name: (found[0] + 9, *found[1:]) for name, found in test.found.items()}
+    info = file.info.model_copy(update={"self_test": test.model_copy(update={"found": moved})})
+    with pytest.raises(ModelError, match=r"self-test failed in \w+: found .*, should be"):
+        BuiltInDetector(replace(file, info=info), longer_side=448).self_test()
+
+
+def test_a_damaged_network_is_refused_by_name(tmp_path):
+    for name in ("faces.tflite", "faces.json"):
+        (tmp_path / name).write_bytes(SHIPPED.with_name(name).read_bytes())
+    content = bytearray((tmp_path / "faces.tflite").read_bytes())
+    content[50_000] ^= 1
+    (tmp_path / "faces.tflite").write_bytes(content)
+    with pytest.raises(ModelError, match="belong to different models"):
+        read_detector(tmp_path / "faces.tflite")
+    (tmp_path / "faces.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"faces\.json: .*sha256: Field required"):
+        read_detector(tmp_path / "faces.tflite")
+
+
+def test_opencv_computes_with_as_many_threads_as_the_model():
+    before = cv2.getNumThreads()
+    try:
+        load_detector(config("whole_frame"), ModelConfig(threads=2))
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)

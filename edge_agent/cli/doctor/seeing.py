@@ -31,7 +31,7 @@ def examine_detector(config: Config) -> Iterable[Check]:
     """Load the face detector and time it on an empty picture of the camera's size."""
     from edge_agent.detectors import load_detector
 
-    detector = load_detector(config.detector)
+    detector = load_detector(config.detector, config.model)
     picture = np.full((config.camera.height_px, config.camera.width_px, 3), 127, np.uint8)
     milliseconds = _milliseconds(lambda: detector.detect(picture))
     detail = f"{detector.kind}, {milliseconds:.1f} ms a picture of {config.camera.width_px}x{config.camera.height_px}"
