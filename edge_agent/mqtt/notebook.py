@@ -1,6 +1,7 @@
 """What one run leaves for the next, and for doctor: a small file beside the store, of things that are good to know.
 
-Nothing depends on it. A file that is gone or unreadable costs that Home Assistant keeps what an earlier run announced.
+Nothing depends on it. A file that is gone, or was cut off by a power cut, costs that Home Assistant keeps what an
+earlier run announced.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class Notebook:
     """Values by name; whatever JSON can say. Not thread-safe."""
 
     def __init__(self, config: Config) -> None:
-        self._path = config.store.path.with_name("mqtt.json")
+        self._path = config.store.path.with_name(f"{config.store.path.name}-mqtt")
         self._notes = _read(self._path)
 
     def get(self, name: str) -> Any:
@@ -33,10 +34,8 @@ class Notebook:
         if self._notes.get(name) == value:
             return
         self._notes[name] = value
-        part = self._path.with_name(f"{self._path.name}.part")
         try:
-            part.write_text(json.dumps(self._notes), encoding="utf-8")
-            part.replace(self._path)
+            self._path.write_text(json.dumps(self._notes), encoding="utf-8")
         except OSError as error:
             log.warning("cannot write %s: %s; it is not needed for windows", self._path, error.strerror)
 

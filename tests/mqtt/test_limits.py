@@ -159,7 +159,7 @@ def test_our_own_limits_are_announced_in_connect(tmp_path: Path, broker: Broker)
 def test_a_huge_command_costs_no_memory_and_no_window(
     tmp_path: Path, broker: Broker, version: str, retained: bool
 ) -> None:
-    """50 MB, which an MQTT 3.1.1 broker passes on: only the beginning is kept."""
+    """20 MB, which an MQTT 3.1.1 broker passes on: only the beginning is kept."""
     process = psutil.Process()
     with (
         Subscriber(broker.port, "countenance/hall/emotions", "countenance/hall/response") as subscriber,
@@ -167,7 +167,7 @@ def test_a_huge_command_costs_no_memory_and_no_window(
     ):
         rig.wait_connected()
         big = tmp_path / "big"
-        big.write_bytes(b"x" * 50_000_000)
+        big.write_bytes(b"x" * 20_000_000)
         before = process.memory_info().rss
         command = [
             "mosquitto_pub",
@@ -190,7 +190,7 @@ def test_a_huge_command_costs_no_memory_and_no_window(
         if version == "3.1.1":
             assert "longer than 1024 bytes" in subscriber.wait_for("/response")[0].json["error"]
         assert rig.health.snapshot().counters[publisher.Counter.MQTT_DISCONNECTS] == 0
-        assert peak - before < 20e6
+        assert peak - before < 10e6
     assert rig.controls.calls == []
 
 
@@ -202,7 +202,7 @@ client.max_inflight_messages_set(200)
 client.connect("127.0.0.1", int(sys.argv[1]))
 client.loop_start()
 start, sent = time.monotonic(), 0
-while time.monotonic() - start < 5:
+while time.monotonic() - start < 3:
     client.publish("countenance/hall/command/identify", b"{}", qos=int(sys.argv[2]))
     sent += 1
     time.sleep(max(0.0, sent / 8000 - (time.monotonic() - start)))
@@ -221,7 +221,7 @@ def test_windows_go_first_in_a_flood_of_8000_commands_a_second(tmp_path: Path, b
         flood = subprocess.Popen([sys.executable, "-c", FLOOD, str(broker.port), str(qos)])
         for number in range(20):
             rig.append(number)
-            time.sleep(0.25)
+            time.sleep(0.15)
         assert flood.wait(30) == 0
         subscriber.wait_for("/emotions", 20, timeout_s=5)
         rig.wait_delivered(5)

@@ -55,6 +55,7 @@ MODULES = {
     "tests/test_privacy.py",
     "tests/training/test_data.py",
     "tests/vision/test_stillness.py",
+    "tests/mqtt/test_limits.py",
 }
 TESTS = {
     "test_a_fresh_process_logs_to_stderr",

@@ -1,6 +1,7 @@
 """``edge-agent doctor``: checks everything the agent needs, and says what is wrong and how to fix it.
 
-Nothing is changed and no picture is kept; its one message goes to ``<prefix>/<device>/doctor`` and is not retained.
+Nothing is changed and no picture is kept. Its messages go to ``<prefix>/<device>/doctor``, and once the announcement to
+Home Assistant as the agent makes it; none is retained.
 """
 
 from __future__ import annotations

@@ -46,7 +46,10 @@ class Visit:
                 return ok("broker login", "; ".join([who, *told]))
             if not self._lessons.learn(connection):
                 problem, _, hint = connection.problem.partition("; ")
-                fix = hint or "check mqtt.tls, mqtt.username, mqtt.version and the broker's log"
+                will = (
+                    f"; writing {self.topics.status}, the last will, must be allowed" if CLOSED_EARLY in problem else ""
+                )
+                fix = hint or f"check mqtt.tls, mqtt.username, mqtt.version and the broker's log{will}"
                 return failed("broker login", "; ".join([f"{who}: {problem}", *told]), fix)
             told.append(f"{protocol}: {connection.problem}")
 
