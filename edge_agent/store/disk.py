@@ -52,7 +52,7 @@ class Disk:
         self._path, self._clock, self._opened = path.resolve(), clock, opened  # as SQLite names the log
         self._held: Held | None = None
         self._saving: _Saving | None = None
-        self._retry_at_s = self._heal_at_s = 0.0
+        self._retry_at_s = self._repair_at_s = 0.0
 
     def open(self) -> None:
         """Take the file, or memory where that fails.
@@ -82,13 +82,13 @@ class Disk:
             try:
                 return self._write_to_file(action)
             except FAILURES as error:
-                if not self.heal(error):
+                if not self.repair(error):
                     self._to_memory(error)
         with self.memory.transaction():
             return action(self.memory)
 
     def _write_to_file(self, action: Callable[[Database], T]) -> T:
-        # SQLite goes on writing to files that somebody deleted or replaced, and all would be lost with the process.
+        # SQLite continues to write to files that somebody deleted or replaced, and all would be lost with the process.
         if self.file is None or self._held is None or not self._held.is_ours:
             raise sqlite3.DatabaseError("deleted, replaced or changed while it was in use")
         with self.file.transaction():
@@ -97,11 +97,11 @@ class Disk:
         return result
 
     def read(self, database: Database, action: Callable[[Database], T], otherwise: T) -> T:
-        """What ``action`` finds; damage is healed on the way, and what is lost reads as ``otherwise``."""
+        """What ``action`` finds; damage is repaired on the way, and what is lost reads as ``otherwise``."""
         try:
             return action(database)
         except FAILURES as error:
-            if database is self.file and self.heal(error, reading=True):
+            if database is self.file and self.repair(error, reading=True):
                 with suppress(*FAILURES):
                     return action(self.file)
         return otherwise
@@ -129,23 +129,23 @@ class Disk:
                 is_done = True
             except (*FAILURES, StoreError) as error:
                 self.reason = f"{self._path}: {error}"
-                if not self.heal(error):
+                if not self.repair(error):
                     self._drop_unreadable_file()
                     return
         memory.close()
         self.memory, self.reason = None, ""
         log.warning("windows are written to %s again", self._path)
 
-    def heal(self, error: Exception, *, reading: bool = False) -> bool:
+    def repair(self, error: Exception, *, reading: bool = False) -> bool:
         """Save what can be read of the file, also of one that was deleted or replaced; whether that was done.
 
         A full or read-only disk is no damage. One that does not give back what it holds is, when ``reading``.
         """
-        if self.file is None or self._held is None or self._saving or self._clock.monotonic_s() < self._heal_at_s:
+        if self.file is None or self._held is None or self._saving or self._clock.monotonic_s() < self._repair_at_s:
             return False
         if self._held.is_ours and _is_trouble(error) and not (reading and "disk I/O" in str(error)):
             return False
-        self._heal_at_s = self._clock.monotonic_s() + RETRY_S
+        self._repair_at_s = self._clock.monotonic_s() + RETRY_S
         log.error("%s: %s; saving what can be read of it in a new file", self._path, error)
         try:
             self._save()
@@ -201,12 +201,12 @@ class Disk:
         self._opened(self.file, saved)
 
     def _save(self) -> None:
-        """Save into a new file what can still be read, and only then set the old one aside.
+        """Save into a new file what can still be read, and only then rename the old one.
 
         A full disk or a power cut meanwhile would otherwise cost every window.
 
         Raises:
-            OSError, sqlite3.Error: it failed, or goes on; then call this again.
+            OSError, sqlite3.Error: it failed, or is not done yet; then call this again.
         """
         assert self._held is not None
         if self._saving is None:

@@ -177,7 +177,7 @@ class Held:
 
 
 def _sums(order: str, data: bytes, sums: tuple[int, int]) -> tuple[int, int]:
-    """The checksum of section 4.2 of the format, gone on with over ``data``."""
+    """The log's checksum (section 4.2 of the format), continued over ``data``."""
     first, second = sums
     for one, other in struct.iter_unpack(order + "II", data[: len(data) // 8 * 8]):
         first = first + one + second & 0xFFFFFFFF

@@ -13,7 +13,7 @@ An example: a leaf of 1,024 bytes with one record, whose id is 7 and whose colum
     04 00 11 02               its head has 4 bytes: NULL for the id, a text of 2 bytes (0x11 = 13 + 2 * 2), 2 bytes
     7331 012C                 "s1", 300
 
-A record that is too long for its page goes on in a chain of *overflow* pages, each of which begins with the number of
+A record that is too long for its page continues in a chain of *overflow* pages, each of which begins with the number of
 the next.
 """
 

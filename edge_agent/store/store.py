@@ -173,7 +173,7 @@ class Store:
         with self._lock:
             self._restamp_if_due()
             found, whole = self._pending(after, before, limit)
-            if not whole and self._disk.heal(sqlite3.DatabaseError("windows are missing")):
+            if not whole and self._disk.repair(sqlite3.DatabaseError("windows are missing")):
                 found, _ = self._pending(after, before, limit)
             return found
 
@@ -357,7 +357,7 @@ class Store:
     ) -> list[StoredWindow]:
         nothing: tuple[list[StoredWindow], int] = [], 0
         found, damaged = self._disk.read(database, lambda d: d.windows(where, values(d), limit), nothing)
-        if damaged and self._disk.heal(sqlite3.DatabaseError(f"{damaged} windows are damaged")):
+        if damaged and self._disk.repair(sqlite3.DatabaseError(f"{damaged} windows are damaged")):
             return self._read_from(self._disk.databases[0], where, values, limit)
         return found
 
