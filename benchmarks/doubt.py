@@ -79,6 +79,8 @@ class Sighting:
     """Why the face was left out; ``missed`` where it was not found."""
     posterior: NDArray[np.float32]
     weight: float
+    odds: float | None = None
+    """Of being upright, in logarithms, where that was looked at."""
 
 
 def main() -> None:
@@ -210,9 +212,10 @@ def look(photo: Photo, spoil: Callable[[Image], Image], detector: Detector, clas
         return Sighting(photo.label, "missed", nothing, 0.0)
     quality = gate(image, face, FacesConfig())
     crop = crop_face(image, face, detector.framing, classifier.input_size)
-    reason = quality.reason or ("tilted" if upright_odds(crop) < LEAST_ODDS else None)
+    odds = LEAST_ODDS if quality.reason == "tilted" else upright_odds(crop) if quality.reason is None else None
+    reason = quality.reason or ("tilted" if odds is not None and odds < LEAST_ODDS else None)
     posterior = classifier.classify(crop[None]).probabilities[0] if reason is None else nothing
-    return Sighting(photo.label, reason, posterior, quality.weight)
+    return Sighting(photo.label, reason, posterior, quality.weight, odds)
 
 
 def found(image: Image, detector: Detector) -> list[Face]:
@@ -305,9 +308,12 @@ def _see(window: Window, drawn: list[Sighting], alive: list[bool], labels: tuple
     kept = [(track, face, lives) for track, (face, lives) in enumerate(zip(drawn, alive, strict=True))]
     for track, face, lives in kept:
         if not lives:
-            window.gate("still", track)
-        elif face.reason not in (None, "missed"):
-            window.gate(face.reason, track)
+            window.gate("still")
+            continue
+        if face.reason not in (None, "missed"):
+            window.gate(face.reason)
+        if face.odds is not None:
+            window.lean(track, face.odds)
     read_ones = [(track, face) for track, face, lives in kept if lives and face.reason is None]
     if read_ones:
         window.add(

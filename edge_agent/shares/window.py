@@ -37,6 +37,10 @@ KEPT_GROUPS = 500
 """Groups of people seen at the same time that a window remembers; beyond this the larger half stays."""
 
 
+UPRIGHT = 1.5
+"""Mean log odds of being upright, of all people in a window, below which nobody is read."""
+
+
 class FrameRate:
     """Frames a second while frames came: a camera that was away for half of the time is not half as fast.
 
@@ -114,17 +118,21 @@ class Window:
         self._people: dict[int, _Person] = {}
         self._together: set[frozenset[int]] = set()
         self._gated: Counter[str] = Counter()
-        self._tilted: Counter[int] = Counter()
+        self._odds: dict[int, list[float]] = {}
 
     def count_frame(self, captured_monotonic_s: float) -> None:
         """One more frame, captured then, was looked at, with or without faces."""
         self.frames += 1
         self._rate.count(captured_monotonic_s)
 
-    def gate(self, reason: str, track: int) -> None:
-        """One more face, of this track, was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
+    def gate(self, reason: str) -> None:
+        """One more face was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
         self._gated[reason] += 1
-        self._tilted[track] += reason == "tilted"
+
+    def lean(self, track: int, odds: float) -> None:
+        """One more face of this track looks upright with these odds, in logarithms, whether it is read or not."""
+        sums = self._odds.setdefault(track, [0.0, 0.0])
+        sums[0], sums[1] = sums[0] + odds, sums[1] + 1
 
     def add(
         self,
@@ -201,9 +209,9 @@ class Window:
         counted = {
             track: person for track, person in self._people.items() if person.alive and person.sightings >= least
         }
-        tilted = sum(count >= least for count in self._tilted.values())
-        # Where many are tilted the camera hangs wrong, and those who passed as upright are mistakes.
-        return counted if len(counted) >= 3 * tilted else {}
+        odds = [total / count for total, count in self._odds.values() if count >= least]
+        # Which way is up, all faces before one camera have in common. Where most look wrong, the rest are mistakes.
+        return {} if odds and statistics.mean(odds) < UPRIGHT else counted
 
     def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
         """Their shares, and how good the faces were: what was left out counts as nothing, but for photographs."""

@@ -73,7 +73,7 @@ def test_too_few_people_are_withheld_completely():
     """Below min_people nothing but the fact is told: no shares, no counts, no reasons."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad"}, frames=20)
-    window.gate("small", 9)
+    window.gate("small")
     report = window.close(10.0)
     assert report.suppressed
     assert report.shares is None
@@ -88,9 +88,9 @@ def test_enough_people_are_published():
     """At min_people the window is published, with the gated faces by reason."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad", 3: "happy"}, frames=20)
-    window.gate("small", 9)
-    window.gate("small", 9)
-    window.gate("turned", 9)
+    window.gate("small")
+    window.gate("small")
+    window.gate("turned")
     report = window.close(10.0)
     assert not report.suppressed
     assert report.people == 3
@@ -190,7 +190,7 @@ def test_the_next_window_begins_empty():
     """Nothing of one window is left in the next."""
     window = make_window(min_people=1)
     see(window, {1: "happy"}, frames=30)
-    window.gate("small", 9)
+    window.gate("small")
     window.close(10.0)
     report = window.close(20.0)
     assert (report.frames, report.faces, report.people, report.gated) == (0, None, None, None)
@@ -201,7 +201,7 @@ def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
     window = make_window(min_people=3)
     for _ in range(150):
         look(window)
-        window.gate("turned", 9)
+        window.gate("turned")
     report = window.close(10.0)
     assert (report.people, report.suppressed, report.gated) == (0, False, None)
 
@@ -316,8 +316,21 @@ def test_where_most_are_tilted_nobody_is_read():
     """The few of an upside-down crowd who pass for upright are mistakes."""
     window = make_window(min_people=3)
     for _ in range(30):
-        for track in range(10, 14):
-            window.gate("tilted", track)
+        for track in range(4, 8):
+            window.gate("tilted")
+            window.lean(track, -3.0)
+        for track in range(1, 4):
+            window.lean(track, 1.0)
     see(window, {1: "neutral", 2: "neutral", 3: "neutral"}, frames=30)
     report = window.close(10.0)
     assert (report.people, report.shares, report.gated) == (0, None, None)
+
+
+def test_one_who_lies_is_no_reason_to_read_nobody():
+    window = make_window(min_people=3)
+    for _ in range(30):
+        window.lean(9, -4.0)
+        for track in range(1, 5):
+            window.lean(track, 4.0)
+    see(window, {1: "neutral", 2: "neutral", 3: "neutral", 4: "happy"}, frames=30)
+    assert window.close(10.0).people == 4

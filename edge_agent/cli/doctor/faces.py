@@ -12,7 +12,6 @@ from edge_agent.config import Config
 from edge_agent.detectors import load_detector
 from edge_agent.vision.classifier import load_classifier
 from edge_agent.vision.crop import crop_face
-from edge_agent.vision.pipeline import LEAST_ODDS
 from edge_agent.vision.quality import gate
 from edge_agent.vision.upright import upright_odds
 from edge_agent.vision.view import View, in_words
@@ -32,7 +31,7 @@ def examine(image: Image, config: Config) -> Iterable[Check]:
     for number, face in enumerate(faces):
         reason = gate(image, face, config.faces).reason
         crop = crop_face(image, face, detector.framing, size)
-        if reason is None and upright_odds(crop) < LEAST_ODDS:
+        if reason is None and upright_odds(crop) < 0:
             reason = "tilted"
             view.lean([upright_odds(np.rot90(crop, quarter)) for quarter in range(4)])
         view.see(number, reason)
