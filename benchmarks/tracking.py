@@ -34,7 +34,7 @@ from edge_agent.vision.stillness import Life, Stillness
 from edge_agent.vision.tracking import Settings, Tracker, overlap
 from training.machine import describe_machine
 
-FILMS = {Scene.WALK: 16, Scene.CROWD: 20, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
+FILMS = {Scene.WALK: 4, Scene.CROWD: 2, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
 SLOW = (Scene.RETURN, Scene.IN_TURN, Scene.POSTERS)
 """Films of one or two people, taken at 5 frames a second: the fewer frames, the easier one person is two."""
 WINDOW_S = 10.0
@@ -235,7 +235,7 @@ class _Window:
     """The people whose faces were found: a published figure would be about them."""
     lineage: dict[int, int] = field(default_factory=dict)
     together: set[frozenset[int]] = field(default_factory=set)
-    """Tracks in one frame."""
+    """Tracks that are alive in one frame."""
     living: Counter[int] = field(default_factory=Counter)
     """Sightings of each track that are no photograph's."""
     alive: set[int] = field(default_factory=set)
@@ -249,8 +249,9 @@ class _Window:
         self.found.update(person for person in shot.people if person >= 0)
         living = [item.track for item, life in zip(tracked, shot.lives, strict=True) if life is not Life.STILL]
         self.living.update(living)
-        self.together.add(frozenset(living))
-        self.alive.update(item.track for item, life in zip(tracked, shot.lives, strict=True) if life is Life.ALIVE)
+        alive = {item.track for item, life in zip(tracked, shot.lives, strict=True) if life is Life.ALIVE}
+        self.together.add(frozenset(alive))
+        self.alive |= alive
 
     def judge(self, total: Score) -> None:
         least = least_sightings(self.rate.fps)

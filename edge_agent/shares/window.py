@@ -37,8 +37,9 @@ KEPT_GROUPS = 500
 """Groups of people seen at the same time that a window remembers; beyond this the larger half stays."""
 
 
-UPRIGHT = 1.5
-"""Mean log odds of being upright, of all people in a window, below which nobody is read."""
+UPRIGHT, UPRIGHT_OF_FEW = 1.0, 1.5
+"""Mean log odds of being upright, of n people in a window, below which nobody is read: the first, plus the second
+divided by the square root of n."""
 
 
 class FrameRate:
@@ -158,7 +159,7 @@ class Window:
             person = self._people.setdefault(face.track, _Person(face.lineage, np.zeros_like(reading)))
             person.add(reading, float(weight))
             person.alive |= bool(lives)
-        self._together.add(frozenset(face.track for face in tracked))
+        self._together.add(frozenset(face.track for face, lives in zip(tracked, alive, strict=True) if lives))
         if len(self._together) > KEPT_GROUPS:
             self._together = set(sorted(self._together, key=len)[KEPT_GROUPS // 2 :])
 
@@ -211,7 +212,8 @@ class Window:
         }
         odds = [total / count for total, count in self._odds.values() if count >= least]
         # Which way is up, all faces before one camera have in common. Where most look wrong, the rest are mistakes.
-        return {} if odds and statistics.mean(odds) < UPRIGHT else counted
+        looks_wrong = odds and statistics.mean(odds) < UPRIGHT + UPRIGHT_OF_FEW / len(odds) ** 0.5
+        return {} if looks_wrong else counted
 
     def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
         """Their shares, and how good the faces were: what was left out counts as nothing, but for photographs."""

@@ -34,14 +34,17 @@ SWING = 0.1
 """By how much of itself such a pixel may be off."""
 FLOOR = 0.5
 """Grey levels by which a block may be off beside the noise: rounding and compression."""
-CHANGED = 6.0
-"""A look has changed where its blocks are off by so many times the variance that noise explains, on average."""
+CHANGED = 1.8
+"""A look has changed where its blocks are off by so many times the variance that noise explains, on average..."""
+CALM = GRID * GRID * 3 // 4
+"""...of the three quarters that are off the least: all of a face moves, but whoever stands next to a photograph hides
+only a part of it."""
 OFTEN = 0.3
 """From this share of changed looks on a place is alive."""
 LOOKS, LEAST_LOOKS = 25, 8
 """Looks that are remembered, ten seconds of them, and how many it takes to say anything."""
 MOVED = 0.5
-"""Who has moved by so many face widths is alive, until their new place can be judged."""
+"""Who is so many face widths away from where their track began is alive, until their new place can be judged."""
 SAME_PLACE = 0.5
 """Least intersection over union of a face with a place."""
 KEPT_S, KEPT_STILL_S = 5.0, 600.0
@@ -70,7 +73,8 @@ class _Look:
 
     def differs(self, usual: NDArray[np.float32]) -> bool:
         """From what is usual there."""
-        return float((np.square(self.blocks - usual) / self.variance).mean()) > CHANGED
+        off = np.square(self.blocks - usual) / self.variance
+        return float(np.partition(off, CALM)[:CALM].mean()) > CHANGED
 
 
 @dataclass
@@ -123,10 +127,8 @@ class Stillness:
 
     still_s: float
     _places: list[_Place] = field(default_factory=list)
-    _moving_until_s: dict[int, float] = field(default_factory=dict)
-    """By track."""
-    _came_from: dict[int, tuple[float, float]] = field(default_factory=dict)
-    """Where each track was when it was last known to have moved."""
+    _began: dict[int, tuple[float, float]] = field(default_factory=dict)
+    """The middle of each track's first face."""
 
     def judge(self, image: NDArray[np.uint8], tracked: Sequence[TrackedFace], at_s: float) -> list[Life]:
         """One verdict for each face.
@@ -143,7 +145,7 @@ class Stillness:
 
     def forget(self) -> None:
         """Forget all places and tracks."""
-        self._places, self._moving_until_s, self._came_from = [], {}, {}
+        self._places, self._began = [], {}
 
     def _judge(self, image: NDArray[np.uint8], item: TrackedFace, at_s: float) -> Life:
         place = self._place(image, item.face.box, at_s)
@@ -152,10 +154,8 @@ class Stillness:
             place.look(_look(image, place.box), at_s, self.still_s)
         if place.is_still:
             return Life.STILL
-        if self._has_moved(item):
-            self._moving_until_s[item.track] = at_s + self.still_s
         # Where a place can be judged its track says nothing: it may be that of somebody who has just passed there.
-        alive = place.is_alive if place.is_judged else at_s < self._moving_until_s.get(item.track, -np.inf)
+        alive = place.is_alive if place.is_judged else self._has_moved(item)
         return Life.ALIVE if alive else Life.UNKNOWN
 
     def _place(self, image: NDArray[np.uint8], box: Box, at_s: float) -> _Place:
@@ -169,11 +169,8 @@ class Stillness:
 
     def _has_moved(self, item: TrackedFace) -> bool:
         x, y = item.face.box.centre
-        from_x, from_y = self._came_from.setdefault(item.track, (x, y))
-        if float(np.hypot(x - from_x, y - from_y)) < MOVED * item.face.box.width:
-            return False
-        self._came_from[item.track] = x, y
-        return True
+        from_x, from_y = self._began.setdefault(item.track, (x, y))
+        return float(np.hypot(x - from_x, y - from_y)) >= MOVED * item.face.box.width
 
     def _forget_old(self, at_s: float) -> None:
         self._places = [
@@ -181,9 +178,8 @@ class Stillness:
             for place in self._places[-KEPT_PLACES:]
             if at_s - place.seen_s <= (KEPT_S if place.photograph is None else KEPT_STILL_S)
         ]
-        for kept in (self._moving_until_s, self._came_from):
-            while len(kept) > KEPT_PLACES:
-                del kept[next(iter(kept))]
+        while len(self._began) > KEPT_PLACES:
+            del self._began[next(iter(self._began))]
 
 
 def _overlap(first: Box, second: Box) -> float:

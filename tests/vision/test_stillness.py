@@ -53,11 +53,11 @@ def test_a_photograph_is_never_alive_and_is_left_out_after_ten_seconds(sensor, s
 @pytest.mark.parametrize("sensor", SENSORS.values(), ids=SENSORS)
 def test_somebody_who_sits_still_is_alive_within_seconds_and_stays_so(sensor, size_px):
     verdicts = lives(SITTING, sensor, size_px)
-    assert next(at_s for at_s, life in verdicts if life is Life.ALIVE) < 6
-    assert np.mean([life is Life.ALIVE for at_s, life in verdicts if at_s > 6]) > 0.8
+    assert next(at_s for at_s, life in verdicts if life is Life.ALIVE) < 10
+    assert np.mean([life is Life.ALIVE for at_s, life in verdicts if at_s > 10]) > 0.75
 
 
-@pytest.mark.parametrize("light", [0.4, 1.8])
+@pytest.mark.parametrize("light", [0.4, 1.4])
 def test_flicker_of_a_dark_or_a_partly_white_photograph_is_no_life(light):
     """White pixels are cut off at 255, so flicker does not scale them as it does the others."""
     picture = np.clip(astronaut_bgr() * light, 0, 255).astype(np.uint8)
@@ -121,8 +121,7 @@ def test_memory_is_bounded():
     for step in range(3 * KEPT_PLACES):
         stillness.judge(image, [TrackedFace(Face(Box(60.0 * step, 0, 40, 50), 0.9), step, step)], step / 1000)
     assert len(stillness._places) <= KEPT_PLACES + 1
-    assert len(stillness._moving_until_s) <= KEPT_PLACES + 1
-    assert len(stillness._came_from) <= KEPT_PLACES + 1
+    assert len(stillness._began) <= KEPT_PLACES + 1
 
 
 def test_it_can_be_switched_off():
