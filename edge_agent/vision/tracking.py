@@ -81,8 +81,8 @@ class Tracker:
     """Gives every face the id of its track.
 
     Buffered IoU (Yang et al. 2023, "Hard to Track Objects with Irregular Motions and Similar Appearances? Make It
-    Easier by Buffering the Matching Space") over boxes predicted with constant velocity, joined optimally. All settings
-    are in seconds, not frames, so a changing frame rate or a gap does not change the result.
+    Easier by Buffering the Matching Space") over boxes predicted with constant velocity, the best pair first. All
+    settings are in seconds, not frames, so a changing frame rate or a gap does not change the result.
     """
 
     def __init__(self, settings: Settings = Settings()) -> None:
