@@ -200,7 +200,7 @@ def test_a_reload_that_is_asked_for_during_a_reload_is_not_lost(tmp_path):
 
 def test_who_is_there_before_and_after_a_camera_was_away_is_not_two_people(tmp_path):
     """After a gap the tracker knows nobody any more, so the window ends there: two would count as four."""
-    stream = MjpegCamera(free_port()).start()
+    stream = MjpegCamera(free_port(), fps=10).start()
     path = configure(
         tmp_path,
         camera={"backend": "opencv", "source": stream.url, "stall_s": 30.0},
