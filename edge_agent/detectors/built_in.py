@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,9 +13,11 @@ from edge_agent.detectors.built_in_file import DetectorFile, read_detector
 from edge_agent.detectors.grids import Cells, Found, logit, read
 from edge_agent.detectors.scaling import shrink
 from edge_agent.errors import ModelError
-from edge_agent.host.runtime import RuntimeChoice, open_interpreter
+from edge_agent.host.runtime import Interpreter, RuntimeChoice, open_interpreter
 from edge_agent.types import Box, Face, Framing
 
+COARSER = 4
+"""Faces larger than those of the training are looked for in a picture so much smaller, at a sixteenth of the cost."""
 # TensorFlow's own interpreter computes what litert does: both are built from its sources, with XNNPACK.
 _SELF_TEST_OF = {"litert": "litert", "tflite": "tflite", "tensorflow": "litert"}
 
@@ -48,11 +52,9 @@ class BuiltInDetector:
         self._file, self._longer_side = file, longer_side
         self._least = logit(file.info.min_score if min_score is None else min_score)
         self.framing = Framing(scale=file.info.crop.scale, shift_y=file.info.crop.shift_y)
-        self.runtime_name, self._interpreter = open_interpreter(file.content, runtime, threads)
-        entry = self._interpreter.get_input_details()[0]
-        self._input, self._levels = entry["index"], _levels(*entry["quantization"])
-        self._outputs = self._interpreter.get_output_details()
-        self._entry = np.empty((0, 0), np.uint8)
+        self.runtime_name, fine = open_interpreter(file.content, runtime, threads)
+        _, coarse = open_interpreter(file.content, runtime, threads)
+        self._fine, self._coarse = _Network(file, fine), _Network(file, coarse)
 
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """See :class:`edge_agent.detectors.Detector`; grey pictures of shape (height, width) are taken, too."""
@@ -73,11 +75,15 @@ class BuiltInDetector:
         import cv2
 
         height, width = grey.shape
-        self._make_room(height, width)
-        cv2.LUT(grey, self._levels, self._entry[:height, :width])
-        self._interpreter.set_tensor(self._input, self._entry.view(np.int8)[None, :, :, None])
-        self._interpreter.invoke()
-        return read([self._cells(stride, numbers) for stride, numbers in self._file.info.outputs.items()])
+        size = (max(1, width // COARSER), max(1, height // COARSER))
+        coarse = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+        finest = min(self._file.info.outputs)
+        cells = self._fine.look(grey, self._least)
+        # A grid of the coarse picture is one of the picture itself, whose cells are so many times as far apart.
+        cells += [
+            replace(c, stride=c.stride * COARSER) for c in self._coarse.look(coarse, self._least) if c.stride > finest
+        ]
+        return read(cells)
 
     def self_test(self) -> None:
         """Find the stored average face; raises ModelError where this runtime on this machine does not."""
@@ -94,21 +100,43 @@ class BuiltInDetector:
                 f"should be {_shown(wanted)}; try the other model.runtime"
             )
 
+
+class _Network:
+    """The network in one interpreter, whose input keeps its size as long as the pictures do."""
+
+    def __init__(self, file: DetectorFile, interpreter: Interpreter) -> None:
+        self._info, self._interpreter = file.info, interpreter
+        entry = interpreter.get_input_details()[0]
+        self._input, self._levels = entry["index"], _levels(*entry["quantization"])
+        self._outputs = interpreter.get_output_details()
+        self._entry = np.empty((0, 0), np.uint8)
+
+    def look(self, grey: NDArray[np.uint8], least: float) -> list[Cells]:
+        """What the cells say whose logit is at least ``least``, grid by grid."""
+        import cv2
+
+        height, width = grey.shape
+        self._make_room(height, width)
+        cv2.LUT(grey, self._levels, self._entry[:height, :width])
+        self._interpreter.set_tensor(self._input, self._entry.view(np.int8)[None, :, :, None])
+        self._interpreter.invoke()
+        return [self._cells(stride, numbers, least) for stride, numbers in self._info.outputs.items()]
+
     def _make_room(self, height: int, width: int) -> None:
         """Give the network an input of at least this size; what the picture does not fill is black."""
-        step = self._file.info.multiple_of
+        step = self._info.multiple_of
         shape = (-(-height // step) * step, -(-width // step) * step)
         if self._entry.shape != shape:
             self._interpreter.resize_tensor_input(self._input, [1, *shape, 1])
             self._interpreter.allocate_tensors()
         self._entry = np.full(shape, self._levels[0], np.uint8)
 
-    def _cells(self, stride: int, numbers: dict[str, int]) -> Cells:
+    def _cells(self, stride: int, numbers: dict[str, int], least: float) -> Cells:
         """The cells that may mean a face; only their answers are made floats."""
         score = self._outputs[numbers["score"]]
         steps = self._interpreter.get_tensor(score["index"])[0, :, :, 0]
         scale, zero = score["quantization"]
-        rows, columns = np.nonzero(steps >= np.ceil(self._least / scale + zero))
+        rows, columns = np.nonzero(steps >= np.ceil(least / scale + zero))
         return Cells(
             stride,
             rows,

@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 NMS_OVERLAP = 0.4
-"""Of two boxes that overlap by more (intersection over union), the surer one is the face."""
+"""Of two boxes that overlap by more (intersection over union), the surer one is the face..."""
+NMS_INSIDE = 0.7
+"""...and also where they share more than this part of the smaller one: an eye and a cheek look like a small face."""
 _LARGEST_LOG = 5.0
 """Of a size in strides: a network that went wrong must not overflow."""
 
@@ -53,13 +55,22 @@ def logit(score: float) -> float:
 
 def read(grids: Sequence[Cells]) -> Found:
     """Each face once: the surest of the cells that mean the same face."""
-    import cv2
-
     boxes, points, scores = (np.concatenate(part) for part in zip(*map(_in_pixels, grids), strict=True))
-    if not len(scores):
-        return Found(boxes, points, scores)
-    kept = np.asarray(cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, NMS_OVERLAP), int).reshape(-1)
+    rest, kept = np.argsort(-scores, kind="stable"), []
+    while len(rest):
+        kept.append(rest[0])
+        rest = rest[~_means_the_same(boxes[rest[0]], boxes[rest])]
     return Found(boxes[kept], points[kept], scores[kept])
+
+
+def _means_the_same(box: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Which of other boxes (n, 4) cover the same face, or are a part of it or it of them."""
+    low = np.maximum(box[:2], others[:, :2])
+    high = np.minimum(box[:2] + box[2:], others[:, :2] + others[:, 2:])
+    both = np.maximum(high - low, 0).prod(axis=1)
+    areas, area = others[:, 2:].prod(axis=1), box[2:].prod()
+    same = (both > NMS_OVERLAP * (areas + area - both)) | (both > NMS_INSIDE * np.minimum(areas, area))
+    return np.asarray(same, np.bool_)
 
 
 def _in_pixels(cells: Cells) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:

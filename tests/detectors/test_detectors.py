@@ -239,6 +239,15 @@ def test_a_face_at_the_very_edge_of_what_is_filled_up_is_found_as_in_the_middle(
     assert built_in(longer_side=640).detect(image), image.shape
 
 
+@pytest.mark.parametrize("longer_side", [320, 448, 640])
+def test_a_face_that_fills_the_picture_is_found(longer_side):
+    """It is larger than any that the network was trained on."""
+    x, y = FACE_CENTRE
+    near = cv2.resize(astronaut_bgr()[y - 80 : y + 80, x - 65 : x + 65], (520, 640), interpolation=cv2.INTER_CUBIC)
+    (face,) = built_in(longer_side=longer_side).detect(near)
+    assert face.box.height > 350
+
+
 def test_min_score_drops_what_is_less_sure():
     (face,) = built_in().detect(astronaut_bgr())
     assert built_in(min_score=face.score + 0.01).detect(astronaut_bgr()) == []
