@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.device, pytest.mark.timeout(2700)]
 PERCENT = {"unit_of_measurement": "%", "state_class": "measurement"}
 EXPECTED: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     **dict.fromkeys(LABELS, ("sensor", None, PERCENT)),
-    "people": ("sensor", None, {"state_class": "measurement"}),
+    **{f"rolling_{label}": ("sensor", None, PERCENT) for label in LABELS},
+    **dict.fromkeys(("people", "rolling_people"), ("sensor", None, {"state_class": "measurement"})),
     "camera": ("binary_sensor", None, {"device_class": "problem"}),
     "pause": ("switch", None, {}),
     "identify": ("button", "config", {"device_class": "identify"}),
