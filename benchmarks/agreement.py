@@ -41,6 +41,9 @@ TABLE = (
     "litert on ARM against x86-64 |\n|---|---|---|---|---|"
 )
 
+PAIRS = ("runtimes", "tflite", "litert")
+"""What the table's last three columns compare."""
+
 Labels = dict[str, list[str]]
 
 
@@ -76,9 +79,7 @@ def describe(result: dict[str, Any]) -> str:
     """The table of the stored figures, and what they were measured with."""
     images, models = result["images"], result["models"]
     rows = [
-        f"| `{model}` | {head} | "
-        + " | ".join(f"{n} ({100 - 100 * n / images:.2f} % alike)" for n in counts.values())
-        + " |"
+        f"| `{model}` | {head} | " + " | ".join(_cell(counts.get(pair), images) for pair in PAIRS) + " |"
         for model, figures in models.items()
         for head, counts in figures["differences"].items()
     ]
@@ -95,22 +96,26 @@ def describe(result: dict[str, Any]) -> str:
     )
 
 
+def _cell(differing: int | None, images: int) -> str:
+    if differing is None:
+        return "not measured yet"
+    return f"{differing} ({100 - 100 * differing / images:.2f} % alike)"
+
+
 def main() -> None:
     """Ask everywhere, print, and with ``--write`` put the table into the documentation."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     names = sorted(path.stem for path in MODELS.glob("*.tflite"))
     parser.add_argument("--only", choices=names, help="ask this model, figures of the others stay (all: 45 minutes)")
+    parser.add_argument("--no-arm", action="store_true", help="leave the emulated systems out, and their cells empty")
     parser.add_argument("--write", action="store_true", help="update the result file and docs/training.md")
     options = parser.parse_args()
     models = [MODELS / f"{name}.tflite" for name in ([options.only] if options.only else names)]
     x86 = {runtime: [here(model, runtime, options.data) for model in models] for runtime in SYSTEMS}
-    arm = {runtime: list(on_arm(models, runtime, options.data)) for runtime in SYSTEMS}
-    pairs = {
-        "runtimes": (x86["tflite"], x86["litert"]),
-        "tflite": (arm["tflite"], x86["tflite"]),
-        "litert": (arm["litert"], x86["litert"]),
-    }
+    pairs = {"runtimes": (x86["tflite"], x86["litert"])}
+    if not options.no_arm:
+        pairs |= {runtime: (list(on_arm(models, runtime, options.data)), x86[runtime]) for runtime in SYSTEMS}
     asked = {
         model.stem: {
             "sha256": load_model(model).info.sha256,

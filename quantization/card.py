@@ -162,6 +162,8 @@ def _descents(run: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _descent(run: dict[str, Any]) -> str:
+    if "file" in run:
+        return f"`{run['file']}` (sha256 `{run['sha256'][:12]}`), whose weights it began with"
     limit = run["hyperparameters"]["network"].get("limit")
     cut = f", limit {limit:g}" if limit else ""
     taught = f", distilled from {' and '.join(run['teachers'])}" if run["teachers"] else ""

@@ -40,6 +40,14 @@ def _report(options: argparse.Namespace) -> None:
     print(report(options.run, source, options.split))
 
 
+def _average(options: argparse.Namespace) -> None:
+    source = source_of(options)
+    from training.train import average_with
+
+    scores = average_with(options.begun_with, options.run, options.share, source, options.to)
+    print(f"{options.to}  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+
+
 def _data(options: argparse.Namespace) -> None:
     source = source_of(options)
     from training.survey import survey
@@ -71,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")
     add_data(fit)
+    average = commands.add_parser("average", help="a run between a finished one and what it began with")
+    average.set_defaults(command=_average)
+    average.add_argument("run", type=Path, help="the finished run")
+    average.add_argument(
+        "--with", dest="begun_with", type=Path, required=True, help="what it began with: as fit --from"
+    )
+    average.add_argument("--share", type=float, default=0.5, help="of the finished run's weights (%(default)s)")
+    average.add_argument("--to", type=Path, required=True, help="the new run's folder")
+    add_data(average)
     data = commands.add_parser("data", help="write an HTML page of what is in the data: counts, duplicates, examples")
     data.set_defaults(command=_data)
     data.add_argument("--to", type=Path, default=Path("runs") / "data", help="the page's folder (default: %(default)s)")

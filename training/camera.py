@@ -15,6 +15,13 @@ EYES, MOUTH, NOSE = 0.37, 0.79, 0.61
 """How far down FER-2013's faces have them, as a share of the side; read off their mean."""
 
 
+def pictures(images: NDArray[np.uint8], how: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Grey faces (n, side, side) as cameras would give them: covered, photographed and rounded."""
+    taken = photograph(cover(images, how, rng).astype(np.float32), how, rng)
+    rounded: NDArray[np.uint8] = np.clip(np.round(taken), 0, 255).astype(np.uint8)
+    return rounded
+
+
 def cover(images: NDArray[np.uint8], how: Camera, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Put sunglasses and masks on some of the upright, centred faces (n, side, side)."""
     covered = images.copy()

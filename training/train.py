@@ -20,14 +20,14 @@ from tqdm import tqdm
 
 from edge_agent.errors import InputError
 from training import checkpoint
-from training.averaging import averaged
+from training.averaging import average, averaged, seen_in_training
 from training.batches import Batches
 from training.data import EMOTIONS, HEADS, TRAINING, Division, Faces, Source, divide, load, load_split, with_photos
 from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
 from training.metrics import accuracy, confusion, cross_entropy
 from training.model import build, multiply_adds
-from training.recipe import Recipe
+from training.recipe import Recipe, load_recipe
 from training.released import read_weights
 from training.teachers import teach
 from training.twin import twin_of
@@ -77,12 +77,35 @@ def fit(
             shuffle=False,  # Batches shuffles
             verbose=0,
             callbacks=[
-                _EndOfEpoch(division, run, history, build(recipe.network)),
+                _EndOfEpoch(division, run, history, recipe),
                 _tensorboard(run),
                 _Progress(recipe.epochs),
             ],
         )
     return keras.saving.load_model(run / "model.keras", compile=False)
+
+
+def average_with(start: Path, run: Path, share: float, source: Source, to: Path) -> dict[str, float]:
+    """A new run folder: ``share`` of a finished run's weights and the rest of those that it began with.
+
+    Returns the scores on the selection half, which is where to choose the share. Raises InputError where ``start`` is
+    another network, or ``to`` holds a run already.
+    """
+    if (to / "run.json").is_file():
+        raise InputError(f"{to}: holds a run already; name another folder with --to")
+    recipe = load_recipe(run / "config.yaml")
+    division = divide(load(source))
+    first, second = build(recipe.network), build(recipe.network)
+    _copy_weights(start, recipe, division.training, first)
+    _copy_weights(run, recipe, division.training, second)
+    model = average(first, second, share, seen_in_training(division.training.images, recipe.augmentation))
+    scores = score(model, division.selection)
+    to.mkdir(parents=True, exist_ok=True)
+    model.save(to / "model.keras")
+    for name in ("config.yaml", "run.json", "history.json"):
+        write_atomically(to / name, (run / name).read_bytes())
+    _note(to / "run.json", f"its weights count {share:g}, those of {_named(start)} {1 - share:g}")
+    return scores
 
 
 def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
@@ -126,10 +149,12 @@ def _copy_weights(start: Path, recipe: Recipe, training: Faces, model: keras.Mod
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
-    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], kept: keras.Model) -> None:
-        """``kept`` is the float32 copy that is scored and saved, for any precision of the training."""
+    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], recipe: Recipe) -> None:
         super().__init__()
-        self._division, self._run, self._history, self._kept = division, run, history, kept
+        self._division, self._run, self._history = division, run, history
+        self._kept = build(recipe.network)
+        """The float32 twin that is scored and saved, whatever precision the training has."""
+        self._seen = seen_in_training(division.training.images, recipe.augmentation)
         self._began = datetime.now(timezone.utc)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -137,7 +162,7 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         logs = {} if logs is None else logs
-        with averaged(self.model, self._division.training.images):
+        with averaged(self.model, self._seen):
             self._kept.set_weights(self.model.get_weights())
         logs.update(score(self._kept, self._division.selection))
         temporary = self._run / "model.new.keras"

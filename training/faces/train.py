@@ -71,7 +71,7 @@ def fit(recipe: Recipe, archive: Path, run: Path, begin_with: Path | None = None
         row = _epoch(step, model, islice(stream, steps_of(recipe)), epoch, recipe)
         last = epoch + 1 == recipe.epochs
         if last or (epoch + 1) % recipe.judge_every == 0:
-            with averaged(model, typical):
+            with averaged(model, typical.astype(np.float32)):
                 kept.set_weights(model.get_weights())
             row |= figures(judge(detector(kept), scenes))
             _keep(run, kept, row, history, last=last)
