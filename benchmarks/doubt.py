@@ -308,10 +308,10 @@ def _see(window: Window, drawn: list[Sighting], alive: list[bool], labels: tuple
     kept = [(track, face, lives) for track, (face, lives) in enumerate(zip(drawn, alive, strict=True))]
     for track, face, lives in kept:
         if not lives:
-            window.gate("still")
+            window.gate("still", track)
             continue
         if face.reason not in (None, "missed"):
-            window.gate(face.reason)
+            window.gate(face.reason, track)
         if face.odds is not None:
             window.lean(track, face.odds)
     read_ones = [(track, face) for track, face, lives in kept if lives and face.reason is None]

@@ -10,7 +10,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks import agreement, near_twins, prevalence, quality, robustness, sd_card, shares_elsewhere, tracking
+from benchmarks import (
+    agreement,
+    doubt,
+    near_twins,
+    prevalence,
+    quality,
+    robustness,
+    sd_card,
+    shares_elsewhere,
+    tracking,
+)
 from benchmarks.written import read_between, write_between
 
 ROOT = Path(__file__).parents[1]
@@ -20,6 +30,7 @@ def blocks() -> Iterator[tuple[Path, str, str]]:
     """(page, name of the block, its text) for each table whose figures are stored."""
     for module, name, write in (
         (agreement, "agreement", agreement.describe),
+        (doubt, "doubt", doubt.table),
         (near_twins, "near twins", near_twins.table),
         (quality, "quality", quality.tables),
         (sd_card, "sd card", sd_card.describe),

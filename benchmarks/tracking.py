@@ -34,7 +34,7 @@ from edge_agent.vision.stillness import Life, Stillness
 from edge_agent.vision.tracking import Settings, Tracker, overlap
 from training.machine import describe_machine
 
-FILMS = {Scene.WALK: 4, Scene.CROWD: 2, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
+FILMS = {Scene.WALK: 16, Scene.CROWD: 20, Scene.RETURN: 12, Scene.IN_TURN: 12, Scene.POSTERS: 12}
 SLOW = (Scene.RETURN, Scene.IN_TURN, Scene.POSTERS)
 """Films of one or two people, taken at 5 frames a second: the fewer frames, the easier one person is two."""
 WINDOW_S = 10.0
@@ -238,8 +238,8 @@ class _Window:
     """Tracks that are alive in one frame."""
     living: Counter[int] = field(default_factory=Counter)
     """Sightings of each track that are no photograph's."""
-    alive: set[int] = field(default_factory=set)
-    """Tracks that are known to be alive."""
+    alive: Counter[int] = field(default_factory=Counter)
+    """Sightings of each track that are known to be alive."""
 
     def add(self, shot: Shot, tracked: Sequence[TrackedFace]) -> None:
         self.rate.count(shot.at_s)
@@ -251,12 +251,12 @@ class _Window:
         self.living.update(living)
         alive = {item.track for item, life in zip(tracked, shot.lives, strict=True) if life is Life.ALIVE}
         self.together.add(frozenset(alive))
-        self.alive |= alive
+        self.alive.update(alive)
 
     def judge(self, total: Score) -> None:
         least = least_sightings(self.rate.fps)
         lineages = len({self.lineage[track] for track, number in self.tracks.items() if number >= least})
-        counted = {track for track, number in self.living.items() if number >= least and track in self.alive}
+        counted = {k for k, n in self.living.items() if n >= least and 2 * self.alive[k] >= self.tracks[k]}
         certain = max(len(group & counted) for group in self.together)
         total.windows += 1
         total.window_error += abs(len(counted) - _often(self.visible, least))

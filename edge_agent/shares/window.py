@@ -77,8 +77,8 @@ class _Person:
     """Sum of weight times both readings of the answer, shape (2 x classes,)."""
     weight: float = 0.0
     sightings: int = 0
-    alive: bool = False
-    """Whether it is known to be no photograph."""
+    alive: int = 0
+    """How many of these were known to be no photograph's."""
 
     def add(self, reading: NDArray[np.float64], weight: float) -> None:
         self.weighted += weight * reading
@@ -119,6 +119,7 @@ class Window:
         self._people: dict[int, _Person] = {}
         self._together: set[frozenset[int]] = set()
         self._gated: Counter[str] = Counter()
+        self._still: Counter[int] = Counter()
         self._odds: dict[int, list[float]] = {}
 
     def count_frame(self, captured_monotonic_s: float) -> None:
@@ -126,9 +127,10 @@ class Window:
         self.frames += 1
         self._rate.count(captured_monotonic_s)
 
-    def gate(self, reason: str) -> None:
-        """One more face was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
+    def gate(self, reason: str, track: int) -> None:
+        """One more face, of this track, was left out for ``reason`` (see :mod:`edge_agent.vision.quality`)."""
         self._gated[reason] += 1
+        self._still[track] += reason == "still"
 
     def lean(self, track: int, odds: float) -> None:
         """One more face of this track looks upright with these odds, in logarithms, whether it is read or not."""
@@ -148,7 +150,7 @@ class Window:
             tracked: whose faces these are, ``n`` of them.
             scores: calibrated posteriors, n rows in the same order.
             weights: how much each face says about its person, shape (n,), greater than 0.
-            alive: whether each is known to be no photograph, shape (n,). Who is not by the window's end does not count.
+            alive: whether each is known to be no photograph, shape (n,). Who is not half of the time does not count.
 
         Raises:
             ValueError: the four do not have the same length.
@@ -158,7 +160,7 @@ class Window:
         for face, reading, weight, lives in zip(tracked, readings, weights, alive, strict=True):
             person = self._people.setdefault(face.track, _Person(face.lineage, np.zeros_like(reading)))
             person.add(reading, float(weight))
-            person.alive |= bool(lives)
+            person.alive += bool(lives)
         self._together.add(frozenset(face.track for face, lives in zip(tracked, alive, strict=True) if lives))
         if len(self._together) > KEPT_GROUPS:
             self._together = set(sorted(self._together, key=len)[KEPT_GROUPS // 2 :])
@@ -208,7 +210,10 @@ class Window:
         """Everyone who is alive and was seen often enough to be no false detection, by track."""
         least = least_sightings(self._rate.fps)
         counted = {
-            track: person for track, person in self._people.items() if person.alive and person.sightings >= least
+            # A photograph's track may be that of a passer-by for a moment, and is alive for that long.
+            track: person
+            for track, person in self._people.items()
+            if person.sightings >= least and 2 * person.alive >= person.sightings + self._still[track]
         }
         odds = [total / count for total, count in self._odds.values() if count >= least]
         # Which way is up, all faces before one camera have in common. Where most look wrong, the rest are mistakes.

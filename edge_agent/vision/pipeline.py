@@ -136,7 +136,7 @@ class Pipeline:
         lives = self._stillness.judge(frame.image, tracked, frame.captured_monotonic_s)
         for item, life in zip(tracked, lives, strict=True):
             if life is Life.STILL:
-                self._window.gate("still")
+                self._window.gate("still", item.track)
                 continue
             verdict = self._look_at(frame.image, item, life)
             self._view.see(item.track, verdict if isinstance(verdict, str) else "tilted" if verdict.odds < 0 else None)
@@ -145,7 +145,7 @@ class Pipeline:
             if isinstance(verdict, _GoodFace):
                 kept.append(verdict)
             else:
-                self._window.gate(verdict)
+                self._window.gate(verdict, item.track)
         return kept
 
     def _look_at(self, image: NDArray[np.uint8], item: TrackedFace, life: Life) -> _GoodFace | Reason:

@@ -73,7 +73,7 @@ def test_too_few_people_are_withheld_completely():
     """Below min_people nothing but the fact is told: no shares, no counts, no reasons."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad"}, frames=20)
-    window.gate("small")
+    window.gate("small", 9)
     report = window.close(10.0)
     assert report.suppressed
     assert report.shares is None
@@ -88,9 +88,9 @@ def test_enough_people_are_published():
     """At min_people the window is published, with the gated faces by reason."""
     window = make_window(min_people=3)
     see(window, {1: "happy", 2: "sad", 3: "happy"}, frames=20)
-    window.gate("small")
-    window.gate("small")
-    window.gate("turned")
+    window.gate("small", 9)
+    window.gate("small", 9)
+    window.gate("turned", 9)
     report = window.close(10.0)
     assert not report.suppressed
     assert report.people == 3
@@ -190,7 +190,7 @@ def test_the_next_window_begins_empty():
     """Nothing of one window is left in the next."""
     window = make_window(min_people=1)
     see(window, {1: "happy"}, frames=30)
-    window.gate("small")
+    window.gate("small", 9)
     window.close(10.0)
     report = window.close(20.0)
     assert (report.frames, report.faces, report.people, report.gated) == (0, None, None, None)
@@ -201,7 +201,7 @@ def test_faces_that_are_left_out_are_not_told_when_nobody_counts():
     window = make_window(min_people=3)
     for _ in range(150):
         look(window)
-        window.gate("turned")
+        window.gate("turned", 9)
     report = window.close(10.0)
     assert (report.people, report.suppressed, report.gated) == (0, False, None)
 
@@ -317,7 +317,7 @@ def test_where_most_are_tilted_nobody_is_read():
     window = make_window(min_people=3)
     for _ in range(30):
         for track in range(4, 8):
-            window.gate("tilted")
+            window.gate("tilted", 9)
             window.lean(track, -3.0)
         for track in range(1, 4):
             window.lean(track, 1.0)
@@ -334,3 +334,16 @@ def test_one_who_lies_is_no_reason_to_read_nobody():
             window.lean(track, 4.0)
     see(window, {1: "neutral", 2: "neutral", 3: "neutral", 4: "happy"}, frames=30)
     assert window.close(10.0).people == 4
+
+
+def test_a_photograph_that_is_alive_while_somebody_passes_does_not_count():
+    """The tracker gave it the number of whoever stood before it, for a moment."""
+    window = make_window(min_people=3)
+    for _ in range(20):
+        window.gate("still", 3)
+    visit(window, {1: "happy", 2: "happy", 3: "sad"})
+    assert not window.close(10.0).suppressed
+    for _ in range(60):
+        window.gate("still", 3)
+    visit(window, {1: "happy", 2: "happy", 3: "sad"})
+    assert window.close(20.0).suppressed
