@@ -33,7 +33,7 @@ class CameraState(str, Enum):
 
 
 class Trouble(str, Enum):
-    """What most faces before a camera suffer from, for somebody to repair."""
+    """What is wrong with most faces before a camera, so that somebody can repair it."""
 
     UPSIDE_DOWN = "upside_down"
     TURNED_LEFT = "turned_left"
@@ -51,7 +51,7 @@ class Trouble(str, Enum):
 
     @property
     def rotates_by_deg(self) -> int | None:
-        """By how much ``camera.rotate_deg`` has to grow, modulo 360; None where that is no help."""
+        """Degrees to add to ``camera.rotate_deg``, modulo 360; None if that does not help."""
         return _ROTATIONS.get(self)
 
 
@@ -116,7 +116,7 @@ class Framing:
     scale: float
     """Side of the square, as a multiple of the box's longer side."""
     shift_y: float
-    """How far the square's centre lies below the box's, as a share of the square's side; negative is up."""
+    """How far the square's centre is below the box's, as a share of the square's side; negative is up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class TrackedFace:
 
 @dataclass(frozen=True, slots=True)
 class EmotionScores:
-    """What the classifier says of ``n`` face crops."""
+    """The classifier's answers to ``n`` face crops."""
 
     labels: tuple[str, ...]
     """Emotion names in the order of the columns, as the model's JSON gives them."""
@@ -174,7 +174,7 @@ class RollingShares:
 
 @dataclass(frozen=True, slots=True)
 class WindowReport:
-    """Everything that is said about one closed window, and all that is ever stored or sent."""
+    """Everything that is published about one closed window; nothing else is stored or sent."""
 
     window_start: datetime
     """Start, UTC, from the wall clock, to the millisecond."""
@@ -200,7 +200,7 @@ class WindowReport:
 
 @dataclass(frozen=True, slots=True)
 class StoredWindow:
-    """A window that the store has taken, and all that MQTT, the page and an export know of it."""
+    """A window in the store, with all that MQTT, the page and an export know about it."""
 
     session: str
     """The run of the agent that measured it."""
@@ -208,7 +208,7 @@ class StoredWindow:
     """Number of the window in its session: 1, 2, 3 ..."""
     report: WindowReport
     clock_synced: bool
-    """Whether ``report.window_start`` can be believed: the clock followed a reference when it was stamped."""
+    """Whether ``report.window_start`` can be trusted: the clock followed a reference when it was stamped."""
     model: str
     """Which model read the faces, as docs/mqtt.md names it."""
     boot_id: str

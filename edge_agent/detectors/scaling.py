@@ -1,4 +1,4 @@
-"""Detection runs on a smaller picture: its cost grows with the pixels, and faces stay findable."""
+"""Detection runs on a smaller picture: its cost grows with the pixels, and faces can still be found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For pictures that are faces already, such as a data set's crops."""
+"""For pictures that are already faces, such as a data set's crops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The YuNet file: where it is looked for, how it is verified, how it is fetched."""
+"""The YuNet file: where it is searched, how it is verified and fetched."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _writable_dir() -> Path:
 
 
 def _downloaded(url: str) -> Iterator[bytes]:
-    """The content of the address. What goes wrong here is the network's fault, and none of the disk's."""
+    """The content of the address. Errors here are the network's, not the disk's."""
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S) as response:  # noqa: S310 (the scheme is ours)
             yield from iter(lambda: response.read(CHUNK), b"")

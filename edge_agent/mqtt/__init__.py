@@ -1,1 +1,1 @@
-"""Everything that is said over MQTT and heard there."""
+"""Everything that is sent and received over MQTT."""

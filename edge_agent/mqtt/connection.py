@@ -1,7 +1,7 @@
 """One paho client for one connection to the broker, from CONNECT to its end; a new one is made for the next.
 
-Throwing the client away keeps nothing of a broken link alive: no queue in memory that nobody bounds, no message sent
-twice beside the store's own retry, no network thread that an exception has ended unseen.
+The client is thrown away, so nothing of a broken link stays: no unbounded queue in memory, no message sent twice
+besides the store's own retry, no network thread that an exception ended unnoticed.
 """
 
 from __future__ import annotations
@@ -417,8 +417,8 @@ def authenticate(client: mqtt.Client, config: MqttConfig) -> None:
 def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=None if tls.ca_file is None else str(tls.ca_file))
-        # From Python 3.13 on the default refuses what many a CA of one's own leaves out (key identifiers). The chain,
-        # the dates and the name are verified all the same, and an upgrade of the system cuts no device off.
+        # From Python 3.13 on the default refuses certificates without key identifiers, as many private CAs make them.
+        # The chain, the dates and the name are still verified, and a system upgrade disconnects no device.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if tls.cert_file is not None:
             context.load_cert_chain(tls.cert_file, tls.key_file)

@@ -1,4 +1,4 @@
-"""What is said over one connection, from the greeting to the farewell.
+"""The messages of one connection, from the first to the last.
 
 First come the subscriptions, ``online`` and the windows that wait. What only describes the device follows once the
 broker has taken a window: info, and the announcement to Home Assistant, which is the longest message of all and the one
@@ -35,7 +35,8 @@ from edge_agent.mqtt.topics import Topics
 from edge_agent.store import Store
 
 CORRECTION_S = 10.0
-"""At least this long between two corrections of our status: two devices of one name must not shout at each other."""
+"""Least seconds between two corrections of our status, so that two devices with one name do not answer each other
+without end."""
 ANNOUNCE_JITTER_S = 5.0
 """Home Assistant's restart must not make a thousand devices answer in the same instant."""
 COMMANDS_AT_ONCE = 10
@@ -166,7 +167,7 @@ class Conversation:
         return self._connection.publish(topic, payload, qos, retain)
 
     def _tell(self, topic: str, payload: bytes, retain: bool = False) -> int | None:
-        """Publish what is no window; a refusal is told, too."""
+        """Publish a message that is not a window; a refusal is logged, too."""
         number = self._publish(topic, payload, retain=retain)
         if number is not None:
             self._told[number] = topic

@@ -111,7 +111,7 @@ def _device(config: Config, info: DeviceInfo) -> dict[str, Any]:
 
 
 def _emotion(label: str, window_s: float) -> dict[str, Any]:
-    # A template that gives none makes the sensor "unknown"; any other text would be an error beside a state_class.
+    # A template that gives none makes the sensor "unknown"; any other text would be an error if there is a state_class.
     return {
         "p": "sensor",
         "name": label.replace("_", " ").capitalize(),

@@ -1,7 +1,7 @@
 """Which window goes to the broker next, and which have arrived: one :class:`Outbox` per connection.
 
-A window is told live when it closed while this connection stood and is still fresh; every other one goes to the
-history topic, oldest first and no faster than the rate. Only a PUBACK settles a window. An access list may allow one of
+A window is sent live if it closed while this connection was up and is still fresh. Every other one goes to the history
+topic, oldest first and no faster than the rate. Only a PUBACK settles a window. An access list may allow one of
 the two topics and not the other, so a refusal on one holds up that one alone.
 
 First occurrences ascend within each topic and session. An example, with windows 1 to 5 of one session::
@@ -31,9 +31,9 @@ log = logging.getLogger(__name__)
 FRESH_S = 10.0
 """Age after its close at which a window is no longer live."""
 HISTORY_IN_FLIGHT = 20
-"""History goes on only while fewer windows than this are unacknowledged, live ones counted with it."""
+"""History is sent only while fewer windows than this are unacknowledged, with the live ones."""
 ALL_IN_FLIGHT = 40
-"""So many unacknowledged windows leave no room for a live one either; it follows as history."""
+"""With this many unacknowledged windows a live one is not sent either; it follows as history."""
 BURST = 20
 """Windows of history that may go at once after a lull; from then on the rate holds."""
 REFUSED_S = 60.0

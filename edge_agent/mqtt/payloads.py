@@ -1,4 +1,4 @@
-"""What is said over MQTT beside windows and health, in the form of docs/mqtt.md."""
+"""The messages other than windows and health, in the form of docs/mqtt.md."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 CONNACK_S = 20.0
 """A broker that does not answer CONNECT for longer is given up."""
 STEADY_S = 30.0
-"""A connection that stood this long ends the growing of the pauses."""
+"""After a connection of this many seconds the pauses begin short again."""
 TICK_S = 1.0
 """Longest sleep: after it the network thread is looked at, and a stalled link noticed."""
 SESSIONS = 20
@@ -87,7 +87,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
 
     def start(self) -> None:
-        """Begin to connect, in a thread of its own; the broker may be down."""
+        """Begin to connect, in a thread; the broker may be down."""
         self._thread.start()
 
     def wake(self) -> None:
@@ -104,7 +104,7 @@ class Publisher:
 
     @property
     def connected(self) -> bool:
-        """Whether the broker has our birth and hears us for commands, and the link stands, as far as anyone knows."""
+        """Whether the broker has our birth and our subscriptions, and the link is up as far as is known."""
         connection = self._connection
         return connection is not None and connection.ready and not connection.ended
 

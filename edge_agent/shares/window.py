@@ -21,7 +21,7 @@ from edge_agent.shares.rolling import RollingPeople
 from edge_agent.types import EmotionScores, RollingShares, Shares, TrackedFace, WindowReport
 
 LEAST_S = 0.4
-"""Whoever is seen for less time in a window does not count: false faces flash up and are gone."""
+"""Seconds; a face seen for less time in a window does not count: false faces appear only for a moment."""
 
 
 KEPT_INTERVALS = 1000
@@ -43,7 +43,7 @@ divided by the square root of n."""
 
 
 class FrameRate:
-    """Frames a second while frames came: a camera that was away for half of the time is not half as fast.
+    """Frames a second while frames arrived: a camera that was away half of the time is not half as fast.
 
     By the median of the times between frames, which neither a gap nor a burst moves.
     """
@@ -53,7 +53,7 @@ class FrameRate:
         self._intervals_s: deque[float] = deque(maxlen=KEPT_INTERVALS)
 
     def begin(self) -> None:
-        """Measure anew from here on."""
+        """Start to measure again."""
         self._intervals_s.clear()
 
     def count(self, at_monotonic_s: float) -> None:
@@ -234,7 +234,7 @@ class Window:
     def _roll(
         self, people: list[_Person], groups: Collection[frozenset[int]], doubt: NDArray[np.float64], now_s: float
     ) -> RollingShares | None:
-        """Let a published window's people enter; the estimate is computed anew only when its people changed."""
+        """Let a published window's people enter; the estimate is computed again only when its people changed."""
         if not self._config.rolling_s:
             return None
         if people:

@@ -29,7 +29,7 @@ from edge_agent.types import StoredWindow, WindowReport
 log = logging.getLogger(__name__)
 
 MEMORY_ROWS = 10_000
-"""Windows that memory holds while the disk is not to be had: 28 hours at 10 s, below 10 MB."""
+"""Windows kept in memory while the disk is not available: 28 hours at 10 s, below 10 MB."""
 PRUNE_ROWS = 64
 """Rows dropped at a time, so that a full store does not prune with every window."""
 STEP_S = 0.5

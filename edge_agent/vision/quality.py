@@ -56,7 +56,7 @@ class Look:
     for detail."""
     noise: float
     """Standard deviation of the noise as a share of the span, 0 and up (Immerkaer 1996, "Fast Noise Variance
-    Estimation", with the median in place of the mean, which edges do not move)."""
+    Estimation", with the median instead of the mean, because edges do not move it)."""
     span: float
     """Grey levels between the darkest and the lightest fiftieth of the pixels, 0 to 255."""
     clipped: float
@@ -104,7 +104,7 @@ def _spoilt(seen: Look, limits: FacesConfig) -> Reason | None:
 
 
 def turn(face: Face) -> float:
-    """How far the nose lies off the middle between the eyes, along their line and in units of their distance.
+    """How far the nose is from the middle between the eyes, along their line and in units of their distance.
 
     0 is frontal, about 0.25 a head turned by 20 degrees, 0.5 and more a profile; 0 where there are no landmarks.
     """

@@ -30,7 +30,7 @@ TIMEOUT_S = 20.0
 IDLE_S = 120.0
 MEMORY_MB = 448
 """Data that a picture may allocate once OpenCV and the model are there: the largest one is 192 MB, and OpenCV 4.14 has
-it twice while it decodes. With those, and beside the agent, it stays below the 700 MB of their service."""
+it twice while it decodes. With these and the agent it stays below the 700 MB of the service."""
 _LENGTH = struct.Struct("!I")
 
 
