@@ -217,7 +217,9 @@ class Window:
         }
         odds = [total / count for total, count in self._odds.values() if count >= least]
         # Which way is up, all faces before one camera have in common. Where most look wrong, the rest are mistakes.
-        looks_wrong = odds and statistics.mean(odds) < UPRIGHT + UPRIGHT_OF_FEW / len(odds) ** 0.5
+        # One or two alone may well be people whose faces tell little.
+        least_odds = UPRIGHT + UPRIGHT_OF_FEW / len(odds) ** 0.5 if len(odds) >= 3 else 0.0
+        looks_wrong = odds and statistics.mean(odds) < least_odds
         return {} if looks_wrong else counted
 
     def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
