@@ -58,6 +58,7 @@ def _config(folder: Path, film: Path, broker_port: int) -> Config:
             "device": {"id": "demo", "name": "Countenance demo"},
             "camera": {"backend": "replay", "source": str(film), "fps": FPS},
             "window": {"seconds": 2, "rolling_s": 60},
+            "faces": {"still_s": 0},  # the film is made of one photograph
             "privacy": {"min_people": 1, "acknowledged_use": True},  # a film has nobody in view
             "mqtt": {"port": broker_port, "version": "3.1.1"},  # amqtt never answers a CONNECT of version 5 with a will
             "store": {"path": str(folder / "windows.sqlite")},
