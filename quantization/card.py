@@ -52,13 +52,13 @@ def _figures(infos: list[ModelInfo]) -> str:
             _HEADS[name],
             f"{100 * head.figures['accuracy']:.1f} %",
             f"{head.figures['macro_f1']:.3f}",
-            f"{100 * head.figures['calibration_error_cross_fitted']:.1f} %",
+            f"{100 * head.figures['calibration_error']:.1f} %",
             f"{head.figures['images']:.0f}",
         )
         for info in infos
         for name, head in info.heads.items()
     ]
-    return _table(("model", "against the", "accuracy", "macro-F1", "calibration error, cross-fitted", "images"), rows)
+    return _table(("model", "against the", "accuracy", "macro-F1", "calibration error", "images"), rows)
 
 
 def _per_class(info: ModelInfo, name: str) -> str:
