@@ -17,7 +17,7 @@ def test_people_on_a_film_are_counted():
     """Photographed faces that walk, cross and hide, found by the real detector: the count is off by two at most."""
     photos = shared(SHARED / "data" / "wild_faces_dev.zip")
     detector = load_detector(DetectorConfig(kind="yunet", path=shared(YUNET)))
-    shots = shoot(read_cutouts(photos, detector, limit=30), 5, detector, seconds=12)
+    shots = shoot(read_cutouts(photos, detector, limit=30), 5, detector, seconds=30)
     result = score([shots], Settings(), 1)
     assert result.people >= 3
     assert result.error <= 2
