@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 def python(module: str, *arguments: str) -> list[str]:
     """The command line that runs one of our modules, isolated from the environment and the user's packages."""
-    return [sys.executable, "-I", "-m", module, *arguments]
+    isolated = ["-I", "-B"] if sys.dont_write_bytecode else ["-I"]
+    return [sys.executable, *isolated, "-m", module, *arguments]
 
 
 def environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
