@@ -92,6 +92,7 @@ def check_commands(edge_agent: Path, site: Path, folder: Path) -> None:
         yaml.safe_dump(
             {
                 "camera": {"backend": "replay", "source": str(film), "fps": 15, "loop": False},
+                "faces": {"still_s": 0},  # the film is one photograph
                 "window": {"seconds": 1},
                 "privacy": {"min_people": 1, "acknowledged_use": True},
                 "mqtt": {"enabled": False},

@@ -196,6 +196,7 @@ def agent(tmp_path: Path) -> Iterator[Callable[[], tuple[str, subprocess.Popen[b
     port = free_port()
     settings = {
         "camera": {"backend": "replay", "source": str(film), "fps": 5},
+        "faces": {"still_s": 0},  # the film is one photograph
         "window": {"seconds": 1, "rolling_s": 0},
         "privacy": {"min_people": 1},
         "mqtt": {"enabled": False},
