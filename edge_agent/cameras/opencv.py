@@ -58,12 +58,12 @@ def _device(source: str | int, shown: str) -> str:
 def _why_not(node: str) -> str:
     if not os.access(node, os.R_OK | os.W_OK):
         return f"no permission for {node}; add the user to the group 'video'"
-    if not _can_capture(node):
+    if not can_capture(node):
         return f"{node} captures nothing (some cameras have a second node, for metadata); see: v4l2-ctl --list-devices"
     return f"{node} is busy; see which program uses it with: fuser -v {node}"
 
 
-def _can_capture(node: str) -> bool:
+def can_capture(node: str) -> bool:
     """Whether the node says that it captures video; V4L2 allows the question while another program streams."""
     try:
         descriptor = os.open(node, os.O_RDWR | os.O_NONBLOCK)

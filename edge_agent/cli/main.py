@@ -111,6 +111,10 @@ def _parser() -> argparse.ArgumentParser:
     schema = actions.add_parser("schema", help="print the JSON Schema")
     schema.set_defaults(run=_config_schema)
 
+    first = commands.add_parser("setup", help="choose camera, broker and page, write the configuration, and start")
+    first.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the service's, else ./agent.yaml")
+    first.set_defaults(run=_setup)
+
     fetch = commands.add_parser("fetch-detector", help="download and verify the YuNet face detector")
     fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, without internet")
     fetch.add_argument("--to", type=Path, metavar="DIR", help="folder to put it into")
@@ -284,6 +288,14 @@ def _config_schema(args: argparse.Namespace) -> int:
     return 0
 
 
+def _setup(args: argparse.Namespace) -> int:
+    from edge_agent.cli.setup import setup_here
+    from edge_agent.host.logs import setup
+
+    setup("warning", form="text")
+    return setup_here(args.output)
+
+
 def _fetch_detector(args: argparse.Namespace) -> int:
     from edge_agent.detectors.yunet_file import fetch_yunet
 
@@ -293,12 +305,18 @@ def _fetch_detector(args: argparse.Namespace) -> int:
 
 def _doctor(args: argparse.Namespace) -> int:
     from edge_agent.cli import doctor
+    from edge_agent.cli.doctor.onward import next_steps
     from edge_agent.config import load_config
     from edge_agent.host.logs import setup
 
     config = load_config(args.config)
     setup("error", form=config.log.format)  # warnings are the doctor's own lines
-    return doctor.report(doctor.run(config), args.json, lambda text: print(text, flush=True))
+    return doctor.report(
+        doctor.run(config),
+        args.json,
+        lambda text: print(text, flush=True),
+        onward=lambda checks: next_steps(config, args.config, checks),
+    )
 
 
 def _bench(args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from edge_agent.cli import doctor
 from edge_agent.cli.doctor import broker as broker_checks
 from edge_agent.cli.doctor import camera, faces, machine, packages, seeing, service
 from edge_agent.cli.doctor.check import Check, Status, failed, ok, warning
+from edge_agent.cli.doctor.onward import next_steps
 from edge_agent.cli.main import main
 from edge_agent.config import Config
 from edge_agent.errors import CameraError
@@ -58,6 +59,33 @@ def test_only_a_failed_check_fails_the_command() -> None:
     assert len(lines) == 4
 
 
+@pytest.mark.parametrize(
+    ("running", "installed", "first"),
+    [
+        (True, True, "nothing is to be done"),
+        (False, True, "sudo systemctl restart"),
+        (False, False, "edge-agent run -c"),
+    ],
+)
+def test_it_ends_with_what_to_do_next(
+    running: bool, installed: bool, first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "is_running", lambda: running)
+    monkeypatch.setattr(service, "is_installed", lambda: installed)
+    config, lines = config_of(kiosk={"enabled": True}, mqtt={"enabled": False}), list[str]()
+    doctor.report([ok("a", "fine")], False, lines.append, onward=lambda done: next_steps(config, Path("my.yaml"), done))
+    assert lines[1].startswith(f"next     {first}")
+    assert lines[2:] == ["next     open the page: http://127.0.0.1:8765/"]
+
+
+def test_what_failed_comes_first_and_without_a_file_there_is_setup() -> None:
+    done = [failed("camera", "none", "plug it in"), failed("broker", "down", "start it")]
+    assert next_steps(config_of(), None, done) == [
+        "fix what failed (camera: plug it in, and 1 more), then run the doctor again"
+    ]
+    assert next_steps(config_of(), None, [ok("a", "fine")])[0].startswith("edge-agent setup ")
+
+
 def test_json_is_one_object() -> None:
     lines: list[str] = []
     doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], True, lines.append)
@@ -67,6 +95,7 @@ def test_json_is_one_object() -> None:
             {"name": "a", "status": "ok", "detail": "fine", "fix": None},
             {"name": "b", "status": "failed", "detail": "bad", "fix": "mend"},
         ],
+        "next": [],
     }
 
 

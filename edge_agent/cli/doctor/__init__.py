@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from edge_agent.cli.doctor import broker, camera, machine, packages, privacy, seeing
 from edge_agent.cli.doctor.check import Check, Status, failed
@@ -40,8 +40,20 @@ def run(config: Config, examinations: Iterable[tuple[str, Examination]] = EXAMIN
         yield from _guarded(name, examine, config)
 
 
-def report(checks: Iterable[Check], as_json: bool, write: Callable[[str], object]) -> int:
+def report(
+    checks: Iterable[Check],
+    as_json: bool,
+    write: Callable[[str], object],
+    *,
+    onward: Callable[[Sequence[Check]], list[str]] = lambda _checks: [],
+) -> int:
     """Write the checks, a line each as they come, or as one JSON object.
+
+    Args:
+        checks: as :func:`run` makes them.
+        as_json: one object.
+        write: takes each line.
+        onward: says what to do next, of all checks; these are the last lines.
 
     Returns:
         The exit code: 0, or 1 if any check failed.
@@ -52,8 +64,12 @@ def report(checks: Iterable[Check], as_json: bool, write: Callable[[str], object
         if not as_json:
             write(str(check))
     bad = any(check.status is Status.FAILED for check in done)
+    steps = onward(done)
     if as_json:
-        write(json.dumps({"ok": not bad, "checks": [check.as_dict() for check in done]}, indent=2))
+        write(json.dumps({"ok": not bad, "checks": [check.as_dict() for check in done], "next": steps}, indent=2))
+    else:
+        for step in steps:
+            write(f"next     {step}")
     return int(bad)
 
 

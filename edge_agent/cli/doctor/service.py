@@ -16,6 +16,11 @@ def is_running() -> bool:
     return _systemctl("is-active", UNIT).strip() in {"active", "reloading"}
 
 
+def is_installed() -> bool:
+    """Whether systemd knows the service."""
+    return _systemctl("show", "-p", "LoadState", "--value", UNIT).strip() == "loaded"
+
+
 def status() -> str:
     """What the service says of itself, as ``systemctl status`` shows it; its state of the camera comes first."""
     return _systemctl("show", "-p", "StatusText", "--value", UNIT).strip()
