@@ -111,7 +111,7 @@ def split(photos: list[Photo]) -> tuple[list[Photo], list[Photo]]:
 
 def score(classifier: Classifier, photos: list[Photo], framing: Framing) -> dict[str, float]:
     """Balanced accuracy over the five emotions, by head; top labels among all seven."""
-    crops = [crop_face(p.image, p.face, framing, classifier.input_size) for p in photos if p.face]
+    crops = [crop_face(p.image, p.face, framing, size=classifier.input_size) for p in photos if p.face]
     found = np.array([p.face is not None for p in photos])
     labels = np.array([classifier.labels.index(p.label) for p in photos])
     answers = classifier.all_logits(np.stack(crops))

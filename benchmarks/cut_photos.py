@@ -18,6 +18,7 @@ from benchmarks.crop_margin import read_photos
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors.yunet import YunetDetector
 from edge_agent.vision.crop import crop_face
+from training.data import SIDE
 
 HELD_OUT = 4
 
@@ -38,7 +39,7 @@ def main() -> None:
     for number, photo in enumerate(photos):
         folder = options.to / ("val" if photo.person in held_out else "train") / photo.label
         folder.mkdir(parents=True, exist_ok=True)
-        crop = crop_face(photo.image, photo.face, YunetDetector.framing)
+        crop = crop_face(photo.image, photo.face, YunetDetector.framing, size=(SIDE, SIDE))
         cv2.imwrite(str(folder / f"{number:04d}.png"), crop)
     chosen = sum(photo.person in held_out for photo in photos)
     print(f"{options.to}: {len(photos) - chosen} faces to learn from, {chosen} of other people to choose on")

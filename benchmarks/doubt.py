@@ -89,18 +89,26 @@ def main() -> None:
     cv2.setNumThreads(1)
     classifier = Classifier(load_model(options.model))
     detector = load_detector(DetectorConfig(kind=options.detector, path=options.yunet))
-    photos = list(read(options.data, options.part, detector, classifier.labels))
+    photos = list(read(options.data, options.part, detector, labels=classifier.labels))
     sitters, posters = lives(photos, SITTING), lives(photos, PHOTOGRAPH)
     rows = []
     for name, spoil in tqdm(list(situations()), disable=None):
-        faces = [look(photo, spoil, detector, classifier) for photo in photos]
+        faces = [look(photo, spoil, detector, classifier=classifier) for photo in photos]
         rows.append(
             {
                 "situation": name,
                 "read": round(float(np.mean([face.reason is None for face in faces])), 3),
                 "right": right(faces),
                 "groups": [
-                    measure(faces, people, mix, classifier, options.windows, sitters, posters * (name == "posters"))
+                    measure(
+                        faces,
+                        people,
+                        mix,
+                        classifier=classifier,
+                        windows=options.windows,
+                        sitters=sitters,
+                        posters=posters * (name == "posters"),
+                    )
                     for people in PEOPLE
                     for mix in MIXES
                 ],
@@ -108,14 +116,16 @@ def main() -> None:
         )
         print(line(rows[-1]), flush=True)
     frozen = lives(photos[:20], PHOTOGRAPH, STOPPED)
-    upright = [look(photo, lambda image: image, detector, classifier) for photo in photos]
+    upright = [look(photo, lambda image: image, detector, classifier=classifier) for photo in photos]
     rows.append(
         {
             "situation": "frozen",
             "read": rows[0]["read"],
             "right": rows[0]["right"],
             "groups": [
-                measure(upright, people, mix, classifier, options.windows, frozen, [])
+                measure(
+                    upright, people, mix, classifier=classifier, windows=options.windows, sitters=frozen, posters=[]
+                )
                 for people in PEOPLE
                 for mix in MIXES
             ],
@@ -183,7 +193,7 @@ def spoilt(image: Image, name: str) -> Image:
     return np.asarray(cv2.cvtColor(changed, cv2.COLOR_GRAY2BGR), np.uint8)
 
 
-def read(data: Path, part: str, detector: Detector, labels: tuple[str, ...]) -> Iterator[Photo]:
+def read(data: Path, part: str, detector: Detector, *, labels: tuple[str, ...]) -> Iterator[Photo]:
     """The photos of one part with one of the five good labels, shrunk around the largest face."""
     names = {"anger": "angry", "happiness": "happy", "sadness": "sad", "surprise": "surprise", "neutral": "neutral"}
     with (data / "wild_faces_parts.csv").open(encoding="utf-8") as file:
@@ -204,14 +214,14 @@ def read(data: Path, part: str, detector: Detector, labels: tuple[str, ...]) -> 
             yield Photo(np.asarray(small, np.uint8), labels.index(names[row["emotion"]]), (x * scale, y * scale))
 
 
-def look(photo: Photo, spoil: Callable[[Image], Image], detector: Detector, classifier: Classifier) -> Sighting:
+def look(photo: Photo, spoil: Callable[[Image], Image], detector: Detector, *, classifier: Classifier) -> Sighting:
     """Everything that the device does with one picture of one person."""
     image, nothing = spoil(photo.image), np.zeros(len(classifier.labels), np.float32)
     face = max(found(image, detector), key=lambda f: f.box.width * f.box.height, default=None)
     if face is None:
         return Sighting(photo.label, "missed", nothing, 0.0)
     quality = gate(image, face, FacesConfig())
-    crop = crop_face(image, face, detector.framing, classifier.input_size)
+    crop = crop_face(image, face, detector.framing, size=classifier.input_size)
     odds = LEAST_ODDS if quality.reason == "tilted" else upright_odds(crop) if quality.reason is None else None
     reason = quality.reason or ("tilted" if odds is not None and odds < LEAST_ODDS else None)
     posterior = classifier.classify(crop[None]).probabilities[0] if reason is None else nothing
@@ -255,6 +265,7 @@ def measure(
     faces: list[Sighting],
     people: int,
     mix: str,
+    *,
     classifier: Classifier,
     windows: int,
     sitters: list[bool],
@@ -269,7 +280,7 @@ def measure(
         WindowConfig(rolling_s=0.0),
         PrivacyConfig(min_people=3),
         classifier.head.share_estimator(classifier.labels),
-        StandingClock(datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        clock=StandingClock(datetime(2026, 1, 1, tzinfo=timezone.utc)),
     )
     window.restart(0.0)
     errors, held, widths, published = [], [], [], 0
@@ -280,7 +291,7 @@ def measure(
         if posters:
             drawn += [faces[i] for i in rng.integers(0, len(faces), POSTERS)]
             alive += list(rng.choice(posters, POSTERS))
-        counted = _see(window, drawn, alive, classifier.labels)
+        counted = _see(window, drawn, alive, labels=classifier.labels)
         report = window.close(10.0 * (number + 1))
         if report.shares is None:
             continue
@@ -302,7 +313,7 @@ def measure(
     }
 
 
-def _see(window: Window, drawn: list[Sighting], alive: list[bool], labels: tuple[str, ...]) -> list[Sighting]:
+def _see(window: Window, drawn: list[Sighting], alive: list[bool], *, labels: tuple[str, ...]) -> list[Sighting]:
     """Show one frame with these people; those who were read and are alive come back."""
     window.count_frame(0.0)
     kept = [(track, face, lives) for track, (face, lives) in enumerate(zip(drawn, alive, strict=True))]
@@ -320,7 +331,7 @@ def _see(window: Window, drawn: list[Sighting], alive: list[bool], labels: tuple
             [TrackedFace(Face(Box(0, 0, SIDE, SIDE), 0.9), track, track) for track, _ in read_ones],
             EmotionScores(labels, np.stack([face.posterior for _, face in read_ones])),
             np.array([face.weight for _, face in read_ones]),
-            np.ones(len(read_ones), bool),
+            alive=np.ones(len(read_ones), bool),
         )
     return [face for _, face in read_ones]
 

@@ -76,7 +76,7 @@ def measure(
     for face_width in FACE_WIDTHS:
         hits = 0
         for image, width, centre in photos:
-            picture, (x, y) = put(image, face_width / width, centre, rng)
+            picture, (x, y) = put(image, face_width / width, centre, rng=rng)
             started_s = time.process_time()
             faces = detector.detect(picture)
             times.append((time.process_time() - started_s) * 1000)
@@ -87,7 +87,7 @@ def measure(
 
 
 def put(
-    image: NDArray[np.uint8], factor: float, centre: tuple[float, float], rng: np.random.Generator
+    image: NDArray[np.uint8], factor: float, centre: tuple[float, float], *, rng: np.random.Generator
 ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
     """The photograph scaled by ``factor`` somewhere on grey, and where the face's centre is now."""
     scaled = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)[:HEIGHT, :WIDTH]

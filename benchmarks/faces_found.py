@@ -62,7 +62,7 @@ def main() -> None:
     photos = read_photos(args.data)
     results = {}
     for kind, size in CONTESTANTS:
-        results[kind, size] = measure(args.data, kind, size, scenes, photos)
+        results[kind, size] = measure(args.data, kind, size, scenes=scenes, photos=photos)
         print(kind, size, results[kind, size], flush=True)
     text = table(results)
     print(text)
@@ -79,10 +79,10 @@ def read_photos(data: Path) -> list[NDArray[np.uint8]]:
     return [np.asarray(cv2.imdecode(content, cv2.IMREAD_COLOR), np.uint8) for content in contents]
 
 
-def measure(data: Path, kind: str, size: int, scenes: list[Scene], photos: list[NDArray[np.uint8]]) -> Figures:
+def measure(data: Path, kind: str, size: int, *, scenes: list[Scene], photos: list[NDArray[np.uint8]]) -> Figures:
     """All figures of one detector at one size."""
     zoom = size / FRAME[0]
-    all_of_it, shipped = load(data, kind, size, JUDGED_FROM), load(data, kind, size, None)
+    all_of_it, shipped = load(data, kind, size, min_score=JUDGED_FROM), load(data, kind, size, None)
     loose = judge(lambda image: found(all_of_it, image), scenes, zoom)
     strict = judge(lambda image: found(shipped, image), scenes, zoom)
     at = loose.score_at(ALARMS_AT)
@@ -101,7 +101,7 @@ def measure(data: Path, kind: str, size: int, scenes: list[Scene], photos: list[
     )
 
 
-def load(data: Path, kind: str, size: int, min_score: float | None) -> Detector:
+def load(data: Path, kind: str, size: int, *, min_score: float | None) -> Detector:
     """One detector."""
     path = data / "face_detection_yunet_2023mar.onnx"
     settings = {"kind": kind, "size": size, "min_score": min_score, "path": path}
@@ -134,12 +134,15 @@ def look_closer(detector: Detector, scenes: list[Scene], zoom: float) -> tuple[f
             off = np.hypot(*(seen.points[shares.argmax()] - points).T).mean()
             errors.append(float(off / box[2]))
             middle = box[:2] + box[2:] / 2
-            turned += [_is_found_turned(detector, image, middle, float(box[2:].max()), degrees) for degrees in TURNS]
+            turned += [
+                _is_found_turned(detector, image, middle, side=float(box[2:].max()), degrees=degrees)
+                for degrees in TURNS
+            ]
     return float(np.mean(turned)), float(np.mean(errors))
 
 
 def _is_found_turned(
-    detector: Detector, image: NDArray[np.uint8], middle: NDArray[np.float32], side: float, degrees: int
+    detector: Detector, image: NDArray[np.uint8], middle: NDArray[np.float32], *, side: float, degrees: int
 ) -> bool:
     """Whether the face in the middle is found when the picture is turned about it."""
     height, width = image.shape[:2]

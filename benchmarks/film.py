@@ -123,7 +123,10 @@ class Film:
         canvas = self.background.astype(np.float32)
         owner = np.full((HEIGHT, WIDTH), -1)
         there = [(i, walker, centre) for i, walker in enumerate(self.walkers) if (centre := walker.centre(at_s))]
-        boxes = [(i, walker, _paste(canvas, owner, i, walker, centre, at_s)) for i, walker, centre in there]
+        boxes = [
+            (i, walker, _paste(canvas, owner, i, walker=walker, centre=centre, at_s=at_s))
+            for i, walker, centre in there
+        ]
         for left, right in self.pillars:
             canvas[:, left:right] = (70, 75, 80)
             owner[:, left:right] = -2
@@ -158,7 +161,7 @@ def _cut(image: Image, face: Box) -> Cutout:
     return Cutout(part, alpha[:, :, None], Box(face.x - left, face.y - top, face.width, face.height))
 
 
-def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS, scene: Scene = Scene.WALK) -> Film:
+def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS, *, scene: Scene = Scene.WALK) -> Film:
     """A room with up to two pillars, and who comes into it."""
     rng = np.random.default_rng(seed)
     pillars = tuple(
@@ -168,22 +171,22 @@ def make_film(cutouts: list[Cutout], seed: int, seconds: float = SECONDS, scene:
     match scene:
         case Scene.WALK:
             pace_s = rng.uniform(2.0, 8.0) if seed % 2 else rng.uniform(10.0, 20.0)
-            walkers = _arrivals(rng, cutouts, order, pace_s, seconds)
+            walkers = _arrivals(rng, cutouts, order, pace_s=pace_s, seconds=seconds)
         case Scene.CROWD:
-            walkers = _arrivals(rng, cutouts, order, rng.uniform(1.0, 2.0), seconds)
+            walkers = _arrivals(rng, cutouts, order, pace_s=rng.uniform(1.0, 2.0), seconds=seconds)
         case Scene.RETURN:
-            walkers = [v for _ in range(1 + seed % 2) for v in _visits(rng, cutouts, [next(order)], seconds)]
+            walkers = [v for _ in range(1 + seed % 2) for v in _visits(rng, cutouts, [next(order)], seconds=seconds)]
         case Scene.IN_TURN:
-            walkers = _visits(rng, cutouts, list(order), seconds)
+            walkers = _visits(rng, cutouts, list(order), seconds=seconds)
         case Scene.POSTERS:
-            walkers = [v for _ in range(seed % 3) for v in _visits(rng, cutouts, [next(order)], seconds)]
-            walkers += _posters(rng, cutouts, [next(order) for _ in range(2 + seed % 2)], seconds)
+            walkers = [v for _ in range(seed % 3) for v in _visits(rng, cutouts, [next(order)], seconds=seconds)]
+            walkers += _posters(rng, cutouts, [next(order) for _ in range(2 + seed % 2)], seconds=seconds)
     walkers.sort(key=lambda walker: (walker.alive, walker.size_px))
     return Film(_background(rng), pillars, tuple(walkers), seconds, seed)
 
 
 def _arrivals(
-    rng: np.random.Generator, cutouts: list[Cutout], order: Iterator[int], pace_s: float, seconds: float
+    rng: np.random.Generator, cutouts: list[Cutout], order: Iterator[int], *, pace_s: float, seconds: float
 ) -> list[Walker]:
     """Somebody new every ``pace_s`` seconds on average."""
     walkers: list[Walker] = []
@@ -192,22 +195,22 @@ def _arrivals(
         at_s += float(rng.exponential(pace_s))
         if at_s > seconds - 3:
             break
-        walkers.append(_walker(rng, cutouts[index], at_s, index))
+        walkers.append(_walker(rng, cutouts[index], at_s, person=index))
     return walkers
 
 
-def _visits(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], seconds: float) -> list[Walker]:
+def _visits(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], *, seconds: float) -> list[Walker]:
     """One visit after the other, of these people in turn, with half a second to ten between them."""
     visits: list[Walker] = []
     at_s, turn = float(rng.uniform(-1.0, 2.0)), 0
     while at_s < seconds - 2:
         person = people[turn % len(people)]
-        visits.append(_walker(rng, cutouts[person], at_s, person))
+        visits.append(_walker(rng, cutouts[person], at_s, person=person))
         at_s, turn = at_s + visits[-1].path[-1][0] + float(rng.uniform(0.5, 10.0)), turn + 1
     return visits
 
 
-def _posters(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], seconds: float) -> list[Walker]:
+def _posters(rng: np.random.Generator, cutouts: list[Cutout], people: list[int], *, seconds: float) -> list[Walker]:
     """Side by side on the wall, for the whole film."""
     places = [(k + rng.uniform(0.3, 0.7)) * WIDTH / len(people) for k in range(len(people))]
     return [
@@ -219,7 +222,7 @@ def _posters(rng: np.random.Generator, cutouts: list[Cutout], people: list[int],
     ]  # fmt: skip
 
 
-def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float, person: int) -> Walker:
+def _walker(rng: np.random.Generator, cutout: Cutout, start_s: float, *, person: int) -> Walker:
     size_px = float(rng.uniform(40, 110))
     speed = size_px * rng.uniform(0.9, 5.0)
     from_left = rng.random() < 0.5
@@ -251,6 +254,7 @@ def _paste(
     canvas: NDArray[np.float32],
     owner: NDArray[np.int_],
     index: int,
+    *,
     walker: Walker,
     centre: tuple[float, float],
     at_s: float,

@@ -38,7 +38,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         film = make_film(Path(folder) / "film")
         for runtime in ("litert", "tflite"):
-            runs = [measure(runtime, film, Path(folder), args.seconds) for _ in range(RUNS)]
+            runs = [measure(runtime, film, Path(folder), seconds=args.seconds) for _ in range(RUNS)]
             memory, ready = (statistics.median(values) for values in zip(*runs, strict=True))
             lines.append(f"| {runtime} | {memory:.0f} MB | {ready:.1f} s |")
     lines += ["", f"`python -m benchmarks.footprint --write` on {describe_machine()}; medians of {RUNS} runs."]
@@ -48,7 +48,7 @@ def main() -> None:
         write_between(ROOT / "docs" / "speed.md", "footprint", text)
 
 
-def measure(runtime: str, film: Path, folder: Path, seconds: float) -> tuple[float, float]:
+def measure(runtime: str, film: Path, folder: Path, *, seconds: float) -> tuple[float, float]:
     """(peak memory in MB, seconds until ready) of one run."""
     log = folder / "log"
     settings = {

@@ -91,7 +91,7 @@ async def one_page(url: str, number: int, counts: list[int]) -> None:
             asking.cancel()
 
 
-def open_pages(url: str, pages: int, connected: Event, stop: Event, received: Queue[int]) -> None:
+def open_pages(url: str, pages: int, connected: Event, *, stop: Event, received: Queue[int]) -> None:
     """Play ``pages`` browsers until ``stop``; then send the fewest events that one of them got while all were open."""
 
     async def browse() -> None:

@@ -50,7 +50,7 @@ def main() -> None:
         "machine": f"{describe_machine()}, {classifier.runtime_name}",
         "images": len(public),
         "tied_votes": tied_votes(public),
-        "rows": [row(correlation, nearest >= correlation, public, right) for correlation in CORRELATIONS],
+        "rows": [row(correlation, nearest >= correlation, public, right=right) for correlation in CORRELATIONS],
     }
     print(text := table(result))
     if options.write:
@@ -75,7 +75,7 @@ def best_correlations(images: NDArray[np.uint8], others: NDArray[np.uint8]) -> N
 
 
 def row(
-    correlation: float, twin: NDArray[np.bool_], public: Faces, right: dict[str, NDArray[np.bool_]]
+    correlation: float, twin: NDArray[np.bool_], public: Faces, *, right: dict[str, NDArray[np.bool_]]
 ) -> dict[str, Any]:
     """Accuracy by head on all images, on those that have a twin, and on the others; -1 is no label."""
     heads = {}

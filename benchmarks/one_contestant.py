@@ -54,7 +54,7 @@ def ours(runtime: str) -> Callable[[Any], object]:
     classifier = Classifier(load_model(), "litert" if runtime == "litert" else "tflite")
     window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
     detector = load_detector(config.detector.model_copy(update={"kind": "yunet"}))
-    pipeline = Pipeline(detector, classifier, window, lambda *_: None)
+    pipeline = Pipeline(detector, classifier, window, observe=lambda *_: None)
 
     def read(image: Any) -> object:
         pipeline.process(Frame(image, time.monotonic()))

@@ -87,8 +87,13 @@ def measure_head(classifier: Classifier, faces: Faces, windows: int) -> dict[str
             "faces_in_a_half": len(parts[0][1]),
             "ms_for_200_people": round(milliseconds(estimator, selection), 2),
         },
-        "rows": [measure(row, selection, prior, estimator, windows, others=em) for row in (*ROWS, *SMALL_ROWS)],
-        "halvings": [over_halvings(row, measure_halvings(row, parts, Settings(), windows // 5)) for row in ROWS],
+        "rows": [
+            measure(row, selection, prior, estimator=estimator, windows=windows, others=em)
+            for row in (*ROWS, *SMALL_ROWS)
+        ],
+        "halvings": [
+            over_halvings(row, measure_halvings(row, parts, Settings(), windows=windows // 5)) for row in ROWS
+        ],
     }
 
 

@@ -72,7 +72,9 @@ def main() -> None:
     calibration = distinct(data.divide(data.load(data.find_source(options.data))).calibration)
     elsewhere = wild.read(options.data, "A2")
     for head in options.heads:
-        kinds = list(domains(Classifier(load_model(options.model), head=head), calibration, elsewhere, options.windows))
+        kinds = list(
+            domains(Classifier(load_model(options.model), head=head), calibration, elsewhere, windows=options.windows)
+        )
         print(f"{head}: error against the plain mean | coverage, for", *(f"{r.people}/{r.shift}" for r in ROWS))
         variants = {"as shipped": Settings()} | {
             f"{name}={value}": replace(Settings(), **{name: value})  # type: ignore[arg-type]
@@ -88,7 +90,7 @@ def main() -> None:
                 )
 
 
-def domains(classifier: Classifier, calibration: Faces, elsewhere: wild.Crops, windows: int) -> Iterator[Domain]:
+def domains(classifier: Classifier, calibration: Faces, elsewhere: wild.Crops, *, windows: int) -> Iterator[Domain]:
     """All kinds of pictures; the posteriors are the classifier's own throughout."""
     usual = ask(classifier, calibration)
     labels = calibration.labels_by_head()[classifier.head_name]
@@ -96,10 +98,10 @@ def domains(classifier: Classifier, calibration: Faces, elsewhere: wild.Crops, w
     prior = usual.prior()
     for name in ("clean", *SPOILT):
         spoilt = replace(calibration, images=perturbed(calibration.images, name))
-        yield _domain(f"FER-2013, {name}", usual[known], ask(classifier, spoilt)[asked], prior, windows)
+        yield _domain(f"FER-2013, {name}", usual[known], ask(classifier, spoilt)[asked], prior=prior, windows=windows)
     for name in ("clean", *SPOILT):
         answers = ask_crops(classifier, replace(elsewhere, images=perturbed(elsewhere.images, name)))
-        yield _domain(f"web A2, {name}", usual, answers, prior, windows, wild.WELL_LABELLED)
+        yield _domain(f"web A2, {name}", usual, answers, prior=prior, windows=windows, among=wild.WELL_LABELLED)
 
 
 def ask_crops(classifier: Classifier, crops: wild.Crops) -> Answers:
@@ -108,16 +110,19 @@ def ask_crops(classifier: Classifier, crops: wild.Crops) -> Answers:
 
 
 def _domain(
-    name: str, known: Answers, asked: Answers, prior: Array, windows: int, among: Sequence[int] | None = None
+    name: str, known: Answers, asked: Answers, *, prior: Array, windows: int, among: Sequence[int] | None = None
 ) -> Domain:
-    return Domain(name, known, {row: list(groups(row, asked, prior, windows, among=among)) for row in ROWS})
+    return Domain(name, known, {row: list(groups(row, asked, prior, windows=windows, among=among)) for row in ROWS})
 
 
 def estimator_of(known: Answers, settings: Settings) -> ShareEstimator:
     """An estimator that knows these faces and nothing else."""
     prior = known.prior()
     return ShareEstimator(
-        [str(k) for k in range(len(prior))], prior.tolist(), Reference(known.posteriors, known.labels), settings
+        [str(k) for k in range(len(prior))],
+        prior.tolist(),
+        Reference(known.posteriors, known.labels),
+        settings=settings,
     )
 
 

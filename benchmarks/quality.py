@@ -64,7 +64,7 @@ def main() -> None:
     labels = half.labels_by_head()[classifier.head_name]
     known = labels >= 0
     rows = [
-        measure(name, treat, half.images[known], labels[known], classifier, limits)
+        measure(name, treat, half.images[known], labels=labels[known], classifier=classifier, limits=limits)
         for name, treat in tqdm(list(treatments()), leave=False, disable=None)
     ]
     yunet = DetectorConfig(kind="yunet", path=options.data / "face_detection_yunet_2023mar.onnx")
@@ -82,7 +82,9 @@ def main() -> None:
         },
         "treated": rows,
         "turned": list(by_turn(photos, classifier)),
-        "tilted": [by_roll(photos, angle, classifier, load_detector(yunet), limits) for angle in ROLLS_DEG],
+        "tilted": [
+            by_roll(photos, angle, classifier, detector=load_detector(yunet), limits=limits) for angle in ROLLS_DEG
+        ],
     }
     text = tables(result)
     print(text)
@@ -122,6 +124,7 @@ def measure(
     name: str,
     treat: Callable[[Image], Any],
     images: Image,
+    *,
     labels: NDArray[np.int64],
     classifier: Classifier,
     limits: FacesConfig,
@@ -134,7 +137,7 @@ def measure(
     whole = [Face(Box(0, 0, *image.shape[::-1]), 1.0) for image in treated]
     crops = np.stack(
         [
-            crop_face(i, f, WholeFrameDetector.framing, classifier.input_size)
+            crop_face(i, f, WholeFrameDetector.framing, size=classifier.input_size)
             for i, f in zip(treated, whole, strict=True)
         ]
     )
@@ -148,7 +151,7 @@ def by_turn(photos: list[Photo], classifier: Classifier) -> Iterator[dict[str, A
     faces = [photo.face for photo in photos if photo.face]
     crops = np.stack(
         [
-            crop_face(p.image, f, YunetDetector.framing, classifier.input_size)
+            crop_face(p.image, f, YunetDetector.framing, size=classifier.input_size)
             for p, f in zip(photos, faces, strict=True)
         ]
     )
@@ -161,7 +164,7 @@ def by_turn(photos: list[Photo], classifier: Classifier) -> Iterator[dict[str, A
 
 
 def by_roll(
-    photos: list[Photo], angle_deg: int, classifier: Classifier, detector: Detector, limits: FacesConfig
+    photos: list[Photo], angle_deg: int, classifier: Classifier, *, detector: Detector, limits: FacesConfig
 ) -> dict[str, Any]:
     """How often faces of photos turned by this angle, to one side or the other, are found, pass, and are read right."""
     found, passes, as_it_is, upright = 0, [], [], []
@@ -175,8 +178,8 @@ def by_roll(
             continue
         found += 1
         face = max(faces, key=lambda f: f.score)
-        plain = crop_face(image, replace(face, landmarks=None), detector.framing, classifier.input_size)
-        turned = crop_face(image, face, detector.framing, classifier.input_size)
+        plain = crop_face(image, replace(face, landmarks=None), detector.framing, size=classifier.input_size)
+        turned = crop_face(image, face, detector.framing, size=classifier.input_size)
         passes.append(abs(face.roll_deg or 0.0) <= limits.max_roll_deg and upright_odds(turned) >= LEAST_ODDS)
         answers = classifier.classify(np.stack([plain, turned])).probabilities.argmax(1)
         for right, k in zip((as_it_is, upright), answers, strict=True):

@@ -56,7 +56,7 @@ SHOTS = (
 )
 
 
-def take(browser: Browser, shot: Shot, stage: Stage, target: Path) -> None:
+def take(browser: Browser, shot: Shot, stage: Stage, *, target: Path) -> None:
     """Play the state and write ``<name>.png``; after ``agent_down`` the stage is over."""
     stage.play("live" if shot.state == "agent_down" else shot.state)
     page = open_page(browser, shot)
@@ -115,7 +115,7 @@ def main() -> None:
             stage.remember(hours=24)
             for shot in SHOTS:
                 if any(text in shot.name for text in wanted):
-                    take(browser, shot, stage, target)
+                    take(browser, shot, stage, target=target)
         if any(text in "page-predict" for text in wanted):
             take_prediction(browser, target)
         browser.close()

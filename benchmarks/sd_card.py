@@ -65,7 +65,7 @@ def one_window(store: Store, number: int) -> None:
 def a_day_in_a_row(folder: Path) -> dict[str, float]:
     """Megabytes that the program writes in a day, and that the file grows by."""
     clock = FastClock()
-    store = open_store(StoreConfig(path=folder / "day.sqlite"), "s", "model", clock)
+    store = open_store(StoreConfig(path=folder / "day.sqlite"), "s", "model", clock=clock)
     before = written_by_us()
     for number in range(round(DAY_S / WINDOW_S)):
         one_window(store, number)

@@ -107,15 +107,15 @@ def halvings(answers: Answers, count: int = HALVINGS) -> Iterator[tuple[Answers,
 
 
 def measure_halvings(
-    row: Row, parts: list[tuple[Answers, Answers]], settings: Settings, windows: int
+    row: Row, parts: list[tuple[Answers, Answers]], settings: Settings, *, windows: int
 ) -> dict[str, Any]:
     """Results of :func:`measure` for each of :func:`halvings`, as lists of floats; each has ``windows`` windows."""
     results: list[dict[str, Any]] = []
     for draw, (known, asked) in enumerate(parts, start=1):
         prior = known.prior()
         labels = [str(k) for k in range(len(prior))]
-        estimator = ShareEstimator(labels, prior.tolist(), Reference(known.posteriors, known.labels), settings)
-        results.append(measure(row, asked, prior, estimator, windows, draw))
+        estimator = ShareEstimator(labels, prior.tolist(), Reference(known.posteriors, known.labels), settings=settings)
+        results.append(measure(row, asked, prior, estimator=estimator, windows=windows, draw=draw))
     return {key: [result[key] for result in results] for key in results[0] if key not in ("people", "shift", "goal")}
 
 
@@ -132,7 +132,7 @@ def working_point(posteriors: Array, prior: Array, steps: int = 100) -> Array:
 
 
 def groups(
-    row: Row, faces: Answers, prior: Array, windows: int, draw: int = 0, among: Sequence[int] | None = None
+    row: Row, faces: Answers, prior: Array, *, windows: int, draw: int = 0, among: Sequence[int] | None = None
 ) -> Iterator[tuple[Array, Array]]:
     """Posteriors (people, 7) and true shares (7,) of each group, the same at every call with the same ``draw``.
 
@@ -160,10 +160,10 @@ def measure(
     row: Row,
     faces: Answers,
     prior: Array,
+    *,
     estimator: ShareEstimator,
     windows: int,
     draw: int = 0,
-    *,
     others: Mapping[str, Way] = MappingProxyType({}),
     among: Sequence[int] | None = None,
 ) -> dict[str, Any]:
@@ -174,7 +174,7 @@ def measure(
     errors: dict[str, list[Array]] = {name: [] for name in ("mean", "top", *others, "ours")}
     held, widths = [], []
     for posteriors, truth in tqdm(
-        groups(row, faces, prior, windows, draw, among),
+        groups(row, faces, prior, windows=windows, draw=draw, among=among),
         total=windows,
         desc=f"{row.people}, {row.shift}",
         leave=False,

@@ -87,17 +87,20 @@ def elsewhere(classifier: Classifier, folder: Path, windows: int, *, with_quapy:
         "faces": len(asked.labels),
         "right": round(float((logits.argmax(1) == asked.labels).mean()), 4),
         "plain": [
-            measure(row, plain, prior, estimator, windows, others=others, among=wild.WELL_LABELLED) for row in ROWS
+            measure(row, plain, prior, estimator=estimator, windows=windows, others=others, among=wild.WELL_LABELLED)
+            for row in ROWS
         ],
         "small": weak_lifts(estimator, plain, prior),
     }
     rng = np.random.default_rng(SEED)
     chosen = rng.choice(len(site.labels), SITE_FACES, replace=False)
     faces = LabelledFaces(_calibrated(classifier, site)[chosen], site.labels[chosen], site.people[chosen])
-    taught = fit_site(faces, estimator, "", classifier.head_name, SEED)
+    taught = fit_site(faces, estimator, "", head=classifier.head_name, seed=SEED)
     read = Answers(softmax(taught.reread(logits.astype(np.float32)).astype(np.float64)), asked.labels)
     at_site = estimator.at_site(taught.weights, taught.reference)
-    result["site"] = [measure(row, read, prior, at_site, windows, among=wild.WELL_LABELLED) for row in ROWS]
+    result["site"] = [
+        measure(row, read, prior, estimator=at_site, windows=windows, among=wild.WELL_LABELLED) for row in ROWS
+    ]
     result["site_gain"] = [taught.error_before, taught.error_after]
     return result
 
@@ -128,7 +131,7 @@ def added_up(estimator: ShareEstimator, faces: Answers) -> dict[str, float]:
     """A hundred windows of ten people together, against one window of the same thousand."""
     errors: dict[str, list[float]] = {"pooled": [], "one": [], "averaged": []}
     held = []
-    for rows, truth in groups(Row(1000, "strong"), faces, faces.prior(), 60):
+    for rows, truth in groups(Row(1000, "strong"), faces, faces.prior(), windows=60):
         windows = [estimator.estimate(rows[first : first + 10]) for first in range(0, 1000, 10)]
         together = pooled((("camera", window) for window in windows), estimator)
         assert together is not None
@@ -148,7 +151,7 @@ def familiarity(classifier: Classifier, faces: data.Faces, name: str) -> dict[st
     """What 200 people before such a camera are called, over many groups of ordinary mix."""
     spoilt = data.Faces(perturbed(faces.images, name), faces.labels, faces.votes, faces.other_votes, faces.splits)
     answers, estimator = ask(classifier, spoilt), classifier.share_estimator()
-    found = [estimator.estimate(r).familiar for r, _ in groups(Row(200, "none"), answers, answers.prior(), 100)]
+    found = [estimator.estimate(r).familiar for r, _ in groups(Row(200, "none"), answers, answers.prior(), windows=100)]
     known = np.array([familiar for familiar in found if familiar is not None])
     return {"median": round(float(np.median(known)), 3), "below_half": round(float((known < 0.5).mean()), 3)}
 

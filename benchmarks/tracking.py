@@ -98,7 +98,7 @@ def main() -> None:
     films: dict[Scene, list[list[Shot]]] = {scene: [] for scene in FILMS}
     for scene, seed in tqdm(wanted, leave=False, disable=None):
         if scene is Scene.WALK or not options.tune:
-            films[scene].append(_cached(scene, seed, people, detector, options.size))
+            films[scene].append(_cached(scene, seed, people, detector=detector, size=options.size))
     if options.tune:
         tune(films[Scene.WALK])
         return
@@ -131,7 +131,7 @@ def main() -> None:
         write_between(PAGE, "tracking", text)
 
 
-def _cached(scene: Scene, seed: int, people: list[Cutout], detector: Detector, size: int) -> list[Shot]:
+def _cached(scene: Scene, seed: int, people: list[Cutout], *, detector: Detector, size: int) -> list[Shot]:
     """Drawing a film and finding its faces takes ten seconds, so the result is kept in an ignored folder."""
     text = Path(__file__).with_name("film.py").read_bytes() + STILLNESS.read_bytes()
     name = f"{hashlib.sha256(text).hexdigest()[:12]}-{scene.name.lower()}-{seed}-{size}.json"
@@ -168,7 +168,7 @@ def shoot(
 ) -> list[Shot]:
     """Run the detector over one film, name its faces, and judge which are alive."""
     shots, tracker, judge = [], Tracker(), Stillness(FacesConfig().still_s)
-    for at_s, image, truth in frames(make_film(people, seed, seconds, scene), fps):
+    for at_s, image, truth in frames(make_film(people, seed, seconds, scene=scene), fps):
         faces = detector.detect(image)
         lives = judge.judge(image, tracker.update(faces, at_s), at_s)
         visible = frozenset(t.person for t in truth if t.visible >= SEEN_FROM and t.alive)

@@ -61,7 +61,7 @@ def _faces(data: Path, part: str, emotions: tuple[int, ...]) -> Iterator[tuple[N
             face = max(detector.detect(image), key=lambda f: f.box.width * f.box.height, default=None)
             if face is not None:
                 yield (
-                    crop_face(image, face, detector.framing, (SIDE, SIDE))[:, :, 0],
+                    crop_face(image, face, detector.framing, size=(SIDE, SIDE))[:, :, 0],
                     label,
                     re.sub(r"_\d+\.\w+$", "", row["image"]),
                 )

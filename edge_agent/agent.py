@@ -153,7 +153,7 @@ class Agent:
                 start_monotonic_s=report.start_monotonic_s + late_s,
                 window_start=report.window_start + timedelta(seconds=late_s),
             )
-        self._pipeline.tell_timings(report.suppressed, published=report.shares is not None)
+        self._pipeline.tell_timings(suppressed=report.suppressed, published=report.shares is not None)
         stored = self._store.append(report)
         self._live.update(report=stored.report, seq=stored.seq)
         self._tell_news()
@@ -212,7 +212,7 @@ class Agent:
         paused = self._store.paused
         if paused == self._live.state.paused:
             return
-        self._capture.pause(paused)
+        self._capture.pause(paused=paused)
         self._pipeline.forget()
         self._window.restart(time.monotonic())
         self._live.update(paused=paused)

@@ -126,7 +126,12 @@ class Assembly:
             store=self._store,
             window=window,
             pipeline=Pipeline(
-                self._detector, self._classifier, window, self._health.observe, config.faces, self._calibrator.sitting
+                self._detector,
+                self._classifier,
+                window,
+                observe=self._health.observe,
+                limits=config.faces,
+                sitting=self._calibrator.sitting,
             ),
             capture=LatestFrame(
                 config.camera,
@@ -166,7 +171,7 @@ class Assembly:
             config=self._config,
             store=self._store,
             session=self._session,
-            info=info(self._config, self._classifier, self._detector, commands.names),
+            info=info(self._config, self._classifier, self._detector, capabilities=commands.names),
             commands=commands,
             health=self._health,
             live=self._live,
@@ -180,19 +185,21 @@ class Assembly:
         from edge_agent.health.server import serve_metrics
 
         config = self._config
-        registry = make_registry(config, self._live, self._health, self._store)
+        registry = make_registry(config, self._live, self._health, store=self._store)
         if config.metrics.enabled:
             stack.callback(serve_metrics(config.metrics, registry))
         if config.kiosk.enabled:
             from edge_agent.kiosk import Kiosk
 
             corrector = Corrector(self._classifier.id, self._estimator)
-            page = Kiosk(config, self._live, self._store, corrector, registry, self._calibrator)
+            page = Kiosk(
+                config, self._live, self._store, corrector=corrector, registry=registry, calibrator=self._calibrator
+            )
             page.start()
             stack.callback(page.stop)
 
 
-def info(config: Config, classifier: Classifier, detector: Detector, capabilities: tuple[str, ...]) -> DeviceInfo:
+def info(config: Config, classifier: Classifier, detector: Detector, *, capabilities: tuple[str, ...]) -> DeviceInfo:
     """What ``.../info`` tells of these parts; nothing secret."""
     model, site = classifier.model.info, classifier.site
     return DeviceInfo(

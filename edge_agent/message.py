@@ -31,7 +31,7 @@ def utc_text(moment: datetime) -> str:
 
 
 def window_payload(
-    stored: StoredWindow, device_id: str, historical: bool = False, *, rolling: bool = True
+    stored: StoredWindow, device_id: str, *, historical: bool = False, rolling: bool = True
 ) -> dict[str, Any]:
     """One window as docs/mqtt.md describes it.
 

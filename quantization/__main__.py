@@ -38,7 +38,7 @@ def _onnx(options: argparse.Namespace) -> None:
 def _export(options: argparse.Namespace) -> None:
     from quantization.export import export
 
-    export(options.run, options.to, _faces(options), options.default_head, options.weights)
+    export(options.run, options.to, _faces(options), default_head=options.default_head, weights=options.weights)
 
 
 def _card(options: argparse.Namespace) -> None:
@@ -52,11 +52,11 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     faces = load_split(source_of(options), options.split)
     if options.compare:
-        evaluate.compare(options.compare[0], options.compare[1], faces, options.runtime, print)
+        evaluate.compare(options.compare[0], options.compare[1], faces, runtime=options.runtime, show=print)
     elif options.agreement:
         evaluate.agreement(options.model, faces, print)
     else:
-        evaluate.evaluate(options.model, faces, options.runtime, options.dump, print)
+        evaluate.evaluate(options.model, faces, options.runtime, dump=options.dump, show=print)
 
 
 def _same(options: argparse.Namespace) -> None:
@@ -73,17 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m quantization", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    convert = _command(commands, "convert", _convert, "write int8.tflite and float.tflite into a run folder")
+    convert = _command(commands, "convert", _convert, summary="write int8.tflite and float.tflite into a run folder")
     convert.add_argument("run", type=Path)
 
-    layers = _command(commands, "layers", _layers, "a table of the layers by their quantization error")
+    layers = _command(commands, "layers", _layers, summary="a table of the layers by their quantization error")
     layers.add_argument("run", type=Path)
 
     onnx = commands.add_parser("onnx", help="write a run's float model as model.onnx")
     onnx.set_defaults(command=_onnx)
     onnx.add_argument("run", type=Path)
 
-    export = _command(commands, "export", _export, "calibrate a run's int8.tflite, ship it with its .json")
+    export = _command(commands, "export", _export, summary="calibrate a run's int8.tflite, ship it with its .json")
     export.add_argument("run", type=Path)
     export.add_argument("--to", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
     export.add_argument("--default-head", choices=HEADS, default="ferplus", help="what a device publishes")
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     evaluate = _command(
-        commands, "evaluate", _evaluate, "accuracy, macro-F1 and calibration error, as the device computes"
+        commands, "evaluate", _evaluate, summary="accuracy, macro-F1 and calibration error, as the device computes"
     )
     evaluate.add_argument("--model", type=Path, default=MODELS / "emotion.tflite", help="(default: %(default)s)")
     evaluate.add_argument("--runtime", choices=("auto", "litert", "tflite"), default="auto")
@@ -124,6 +124,7 @@ def _command(
     commands: argparse._SubParsersAction[argparse.ArgumentParser],
     name: str,
     function: Callable[[argparse.Namespace], None],
+    *,
     summary: str,
 ) -> argparse.ArgumentParser:
     command = commands.add_parser(name, help=summary)

@@ -22,7 +22,7 @@ from training.metrics import softmax
 Print = Callable[[str], None]
 
 
-def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None, show: Print) -> None:
+def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, *, dump: Path | None, show: Print) -> None:
     """Show the figures of a shipped model; ``dump`` takes its top labels, to be compared with another machine's.
 
     ``faces`` are of one split. Half of PublicTest fitted the shipped calibration, so its calibration error is that of
@@ -42,7 +42,7 @@ def evaluate(path: Path, faces: Faces, runtime: RuntimeChoice, dump: Path | None
         write_top_labels(dump, answers)
 
 
-def compare(first: Path, second: Path, faces: Faces, runtime: RuntimeChoice, show: Print) -> None:
+def compare(first: Path, second: Path, faces: Faces, *, runtime: RuntimeChoice, show: Print) -> None:
     """Show how often two .tflite files agree, before calibration; raises ModelError where they share no head."""
     answers = {path: ask(path, faces.images, runtime) for path in (first, second)}
     heads = [head for head in answers[first] if head in answers[second]]

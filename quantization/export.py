@@ -41,7 +41,7 @@ SELF_TEST_TOLERANCE = 4
 """Steps of 256. ARM and x86-64 differ by one or two, and the next release of a runtime may round differently."""
 
 
-def export(run: Path, to: Path, faces: Faces, default_head: str, weights: Path | None = None) -> ModelInfo:
+def export(run: Path, to: Path, faces: Faces, *, default_head: str, weights: Path | None = None) -> ModelInfo:
     """Write ``to`` (.tflite) and the .json next to it; the float weights go into the folder ``weights``.
 
     The calibration is fitted on the calibration half of PublicTest; figures are of all of PublicTest, through the
@@ -55,7 +55,7 @@ def export(run: Path, to: Path, faces: Faces, default_head: str, weights: Path |
     spoilt = ask_classifier(Classifier(model, "litert"), as_cameras_see(public.images[parts[1]]))
     heads = {}
     for name, labels in public.labels_by_head().items():
-        heads[name] = _head(model.info.heads[name].output, logits[name], spoilt[name], labels, parts)
+        heads[name] = _head(model.info.heads[name].output, logits[name], spoilt[name], labels=labels, parts=parts)
         log.info("%s: %s", name, heads[name].figures)
     info = model.info.model_copy(
         update={
@@ -101,6 +101,7 @@ def _head(
     output: int,
     logits: NDArray[np.float32],
     spoilt: NDArray[np.float32],
+    *,
     labels: NDArray[np.int64],
     parts: Halves,
 ) -> Head:
@@ -121,7 +122,14 @@ def _head(
         "images": float(known.sum()),
     }
     counts = confusion(labels[known], posteriors[known].argmax(1), len(EMOTIONS))
-    return _described(output, scaling, labels[second], counts, measured, _reference(labels[second], posteriors[second]))
+    return _described(
+        output,
+        scaling,
+        labels[second],
+        counts=counts,
+        measured=measured,
+        reference=_reference(labels[second], posteriors[second]),
+    )
 
 
 def _reference(labels: NDArray[np.int64], posteriors: NDArray[np.float64]) -> ReferenceFaces:
@@ -136,6 +144,7 @@ def _described(
     output: int,
     scaling: Calibration,
     fitted: NDArray[np.int64],
+    *,
     counts: NDArray[np.int64],
     measured: dict[str, float],
     reference: ReferenceFaces,

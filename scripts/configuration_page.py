@@ -36,7 +36,7 @@ defaults. `configs/` has a ready-made file for each kind of camera.
 def page() -> str:
     """The whole page as Markdown."""
     schema = Config.model_json_schema()
-    text = "\n".join([TOP, *_section((), schema, schema, comments())])
+    text = "\n".join([TOP, *_section((), schema, schema, said=comments())])
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
 
 
@@ -71,7 +71,7 @@ def _paths(above: tuple[str, ...], values: dict[str, Any]) -> Iterator[tuple[str
 
 
 def _section(
-    path: tuple[str, ...], schema: dict[str, Any], whole: dict[str, Any], said: dict[tuple[str, ...], str]
+    path: tuple[str, ...], schema: dict[str, Any], whole: dict[str, Any], *, said: dict[tuple[str, ...], str]
 ) -> Iterator[str]:
     # Sections within a section come last, or the settings after them would look like theirs.
     for name, prop in sorted(schema["properties"].items(), key=lambda item: "$ref" in item[1]):
@@ -80,7 +80,7 @@ def _section(
             below = whole["$defs"][prop["$ref"].rsplit("/", 1)[1]]
             yield f"\n{'#' * (len(here) + 1)} `{'.'.join(here)}`\n"
             yield f"{below['description']} {said[here]}".rstrip() + "\n"
-            yield from _section(here, below, whole, said)
+            yield from _section(here, below, whole, said=said)
         else:
             default = f" Default: `{json.dumps(prop['default'], ensure_ascii=False)}`." if "default" in prop else ""
             yield f"- **`{'.'.join(here)}`**: {allowed(prop)}.{default}\n  {said[here]}"

@@ -23,7 +23,7 @@ from tests.support.windows import LABELS, make_report
 def payload_of(report: WindowReport, tmp_path: Path, historical: bool = False) -> dict[str, object]:
     store = open_store(StoreConfig(path=tmp_path / "w.sqlite"), "s1", "m1")
     try:
-        return json.loads(encode(window_payload(store.append(report), "hall", historical)))
+        return json.loads(encode(window_payload(store.append(report), "hall", historical=historical)))
     finally:
         store.close()
 

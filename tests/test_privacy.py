@@ -65,7 +65,7 @@ def tell(visits: list[set[int]], min_people: int, scores: dict[Term, np.ndarray]
         WindowConfig(seconds=SECONDS, rolling_s=ROLLING_S),
         PrivacyConfig(min_people=min_people),
         ESTIMATOR,
-        StandingClock(datetime(2026, 1, 1, tzinfo=timezone.utc)),
+        clock=StandingClock(datetime(2026, 1, 1, tzinfo=timezone.utc)),
     )
     told = Told([], [])
     for index, people in enumerate(visits):
@@ -74,7 +74,9 @@ def tell(visits: list[set[int]], min_people: int, scores: dict[Term, np.ndarray]
         if ordered:
             tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), person, person) for person in ordered]
             rows = np.stack([scores[person, index] for person in ordered]).astype(np.float32)
-            window.add(tracked, EmotionScores(INFO.labels, rows), np.ones(len(ordered)), np.ones(len(ordered), bool))
+            window.add(
+                tracked, EmotionScores(INFO.labels, rows), np.ones(len(ordered)), alive=np.ones(len(ordered), bool)
+            )
         report = window.close((index + 1) * SECONDS)
         told.reports.append(report)
         if report.shares is not None:
@@ -315,14 +317,14 @@ def test_too_few_people_are_withheld_everywhere(broker: Broker, tmp_path: Path):
 def test_of_withheld_people_no_stage_tells_how_long_it_took(suppressed: bool, published: bool, told: set[str]):
     heard = []
     config = Config()
-    classifier = Classifier(load_model(None), "auto", 1, config.model.labels)
+    classifier = Classifier(load_model(None), "auto", 1, head=config.model.labels)
     window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
     detector = load_detector(DetectorConfig(kind="haar"))
-    pipeline = Pipeline(detector, classifier, window, lambda stage, _: heard.append(stage))
+    pipeline = Pipeline(detector, classifier, window, observe=lambda stage, _: heard.append(stage))
     for number in range(3):
         pipeline.process(Frame(np.zeros((120, 160, 3), np.uint8), number / 10))
     assert heard == [], "while the window is open"
-    pipeline.tell_timings(suppressed, published)
+    pipeline.tell_timings(suppressed=suppressed, published=published)
     assert set(heard) == told
     heard.clear()
     pipeline.tell_timings(suppressed=False, published=True)

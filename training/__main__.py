@@ -23,7 +23,8 @@ def _fit(options: argparse.Namespace) -> None:
     from training.train import fit  # after the arguments are known to be right: it imports Keras
 
     photos = None if options.photos is None else find_source(options.photos)
-    fit(recipe, source, options.run or Path("runs") / recipe.name, options.teacher, options.begin_with, photos)
+    run = options.run or Path("runs") / recipe.name
+    fit(recipe, source, run, teachers=options.teacher, begin_with=options.begin_with, photos=photos)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -44,7 +45,7 @@ def _average(options: argparse.Namespace) -> None:
     source = source_of(options)
     from training.train import average_with
 
-    scores = average_with(options.begun_with, options.run, options.share, source, options.to)
+    scores = average_with(options.begun_with, options.run, options.share, source=source, to=options.to)
     print(f"{options.to}  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
 
 

@@ -12,7 +12,7 @@ from training.recipe import Augmentation
 
 def augment(images: NDArray[np.uint8], how: Augmentation, rng: np.random.Generator) -> NDArray[np.float32]:
     """Change each of the images (n, side, side) at random; grey levels 0 to 255 of shape (n, side, side) come back."""
-    matrices = _placements(len(images), images.shape[1], how, rng)
+    matrices = _placements(len(images), images.shape[1], how, rng=rng)
     seen = np.flatnonzero(rng.random(len(images)) < how.camera.probability) if how.camera.probability else None
     if seen is not None:
         images = images.copy()
@@ -27,7 +27,7 @@ def augment(images: NDArray[np.uint8], how: Augmentation, rng: np.random.Generat
 
 
 def mix(
-    images: NDArray[np.float32], targets: NDArray[np.float32], alpha: float, rng: np.random.Generator
+    images: NDArray[np.float32], targets: NDArray[np.float32], alpha: float, *, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """mixup (Zhang et al. 2018): each image and target blended with another of the batch, one weight for all."""
     share = np.float32(max(w := rng.beta(alpha, alpha), 1 - w))
@@ -35,7 +35,7 @@ def mix(
     return share * images + (1 - share) * images[partner], share * targets + (1 - share) * targets[partner]
 
 
-def _placements(n: int, side: int, how: Augmentation, rng: np.random.Generator) -> NDArray[np.float64]:
+def _placements(n: int, side: int, how: Augmentation, *, rng: np.random.Generator) -> NDArray[np.float64]:
     """Matrices (n, 2, 3) from output to input pixels: flip, rotation, zoom, stretch and shift in one."""
     angle = np.radians(rng.uniform(-how.rotation_degrees, how.rotation_degrees, n))
     zoom = _log_uniform(how.zoom, n, rng)

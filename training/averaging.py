@@ -41,7 +41,7 @@ def averaged(model: keras.Model, images: NDArray[np.float32]) -> Iterator[None]:
         model.set_weights(weights)
 
 
-def average(first: keras.Model, second: keras.Model, share: float, images: NDArray[np.float32]) -> keras.Model:
+def average(first: keras.Model, second: keras.Model, share: float, *, images: NDArray[np.float32]) -> keras.Model:
     """``share`` of the second model's weights and the rest of the first one's; batch norms measured on ``images``.
 
     Both are the same network. The result is the second model, changed.

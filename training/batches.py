@@ -35,7 +35,12 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """
 
     def __init__(
-        self, faces: Faces, recipe: Recipe, teacher: dict[str, NDArray[np.float32]] | None = None, first_epoch: int = 0
+        self,
+        faces: Faces,
+        recipe: Recipe,
+        teacher: dict[str, NDArray[np.float32]] | None = None,
+        *,
+        first_epoch: int = 0,
     ) -> None:
         super().__init__()
         self._images = faces.images
@@ -56,7 +61,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         images = augment(self._images[rows], self._recipe.augmentation, rng)
         wanted = self._targets[rows]  # (batch, heads, 7 or 14)
         if self._recipe.mixup_alpha and self._epoch < self._recipe.epochs * (1 - self._recipe.mixup_off):
-            images, wanted = mix(images, wanted, self._recipe.mixup_alpha, rng)
+            images, wanted = mix(images, wanted, self._recipe.mixup_alpha, rng=rng)
         return (
             images[..., None],
             {head: wanted[:, i] for i, head in enumerate(HEADS)},

@@ -200,7 +200,7 @@ def _read_csv(path: Path) -> Faces:
         labels.append(label)
         splits.append(split)
     _refuse(path, faults)
-    return _without_votes(images, labels, splits, path)
+    return _without_votes(images, labels, splits, path=path)
 
 
 def _parse_row(row: dict[str, str]) -> tuple[int, NDArray[np.uint8], str]:
@@ -254,7 +254,7 @@ def _read_folder(root: Path) -> Faces:
             labels.append(label)
             splits.append(split)
     _refuse(root, faults)
-    faces = _without_votes(images, labels, splits, root)
+    faces = _without_votes(images, labels, splits, path=root)
     return _with_public(faces, root) if set(splits) == {TRAINING, PRIVATE} else faces
 
 
@@ -284,7 +284,7 @@ def _place(path: Path) -> tuple[str | None, int | None]:
     return split, _FOLDER_LABELS.get(path.parts[-2].lower())
 
 
-def _without_votes(images: list[NDArray[np.uint8]], labels: list[int], splits: list[str], path: Path) -> Faces:
+def _without_votes(images: list[NDArray[np.uint8]], labels: list[int], splits: list[str], *, path: Path) -> Faces:
     if not images:
         raise InputError(f"{path}: no images in it")
     n = len(images)

@@ -31,11 +31,11 @@ def _build(network: Network) -> keras.Model:
     images = keras.Input((SIDE, SIDE, 1), name="images", dtype="float32")
     # In the graph, so that no caller can get it wrong.
     x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32")(images)
-    x = _convolution(x, network.widths[0], 3, network.stem_stride)
+    x = _convolution(x, network.widths[0], 3, stride=network.stem_stride)
     x = layers.ReLU(network.limit or RELU6)(x)
     for stage, (width, blocks) in enumerate(zip(network.widths, network.blocks, strict=True)):
         for block in range(blocks):
-            x = _residual(x, width, 2 if stage and not block else 1, network.limit)
+            x = _residual(x, width, 2 if stage and not block else 1, limit=network.limit)
     x = layers.GlobalAveragePooling2D()(x)  # (n, widths[-1])
     x = layers.Dropout(network.dropout)(x)
     return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS})
@@ -52,12 +52,12 @@ def multiply_adds(model: keras.Model) -> int:
     return total
 
 
-def _residual(x: keras.KerasTensor, width: int, stride: int, limit: float | None) -> keras.KerasTensor:
+def _residual(x: keras.KerasTensor, width: int, stride: int, *, limit: float | None) -> keras.KerasTensor:
     """The basic block of He et al. 2015 (the last scale starts at 1: 0 learns slower in runs this short)."""
-    y = layers.ReLU(limit or RELU6)(_convolution(x, width, 3, stride))
-    y = _limited(_convolution(y, width, 3, 1), limit)
+    y = layers.ReLU(limit or RELU6)(_convolution(x, width, 3, stride=stride))
+    y = _limited(_convolution(y, width, 3, stride=1), limit)
     if stride != 1 or x.shape[-1] != width:
-        x = _limited(_convolution(x, width, 1, stride), limit)
+        x = _limited(_convolution(x, width, 1, stride=stride), limit)
     return layers.ReLU(limit or RELU6)(layers.Add()([x, y]))
 
 
@@ -65,7 +65,7 @@ def _limited(x: keras.KerasTensor, limit: float | None) -> keras.KerasTensor:
     return x if limit is None else keras.ops.clip(x, -limit, limit)
 
 
-def _convolution(x: keras.KerasTensor, width: int, side: int, stride: int) -> keras.KerasTensor:
+def _convolution(x: keras.KerasTensor, width: int, side: int, *, stride: int) -> keras.KerasTensor:
     convolution = layers.Conv2D(
         width, side, strides=stride, padding="same", use_bias=False, kernel_initializer="he_normal"
     )

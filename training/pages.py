@@ -45,7 +45,7 @@ class Section:
     pictures: tuple[Picture, ...] = ()
 
 
-def write_page(folder: Path, title: str, lead: str, sections: Sequence[Section]) -> Path:
+def write_page(folder: Path, title: str, lead: str, *, sections: Sequence[Section]) -> Path:
     """Write ``index.html``, with every picture inside, and each picture as a PNG beside it; returns the HTML file."""
     folder.mkdir(parents=True, exist_ok=True)
     links = "".join(f'<a href="#{_anchor(s.title)}">{html.escape(s.title)}</a>' for s in sections)

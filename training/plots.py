@@ -17,7 +17,7 @@ HEAD_NAMES = {"fer2013": "FER-2013's label", "ferplus": "FER+'s majority"}
 _MISTAKES = (3, 8)
 
 
-def learning_curves(history: list[dict[str, Any]], mixup: bool) -> Figure:
+def learning_curves(history: list[dict[str, Any]], *, mixup: bool) -> Figure:
     """Training loss, and accuracy of both heads on the selection half; with mixup the loss is of blended faces."""
     figure = Figure(figsize=(10, 3.6), layout="constrained")
     loss, right = figure.subplots(1, 2)
@@ -36,12 +36,12 @@ def learning_curves(history: list[dict[str, Any]], mixup: bool) -> Figure:
 
 def confusion_matrix(judgement: Judgement) -> Figure:
     """Shares of each true label in percent."""
-    return _matrix(judgement.confusion(), "label", "answer", f"{HEAD_NAMES[judgement.head]}: % of each label")
+    return _matrix(judgement.confusion(), "label", "answer", title=f"{HEAD_NAMES[judgement.head]}: % of each label")
 
 
 def label_matrix(counts: NDArray[np.int64]) -> Figure:
     """Shares of each FER-2013 label in percent, by FER+'s majority."""
-    return _matrix(counts, "FER-2013's label", "FER+'s majority", "% of each label")
+    return _matrix(counts, "FER-2013's label", "FER+'s majority", title="% of each label")
 
 
 def share_of_voters(shares: NDArray[np.float32]) -> Figure:
@@ -53,7 +53,7 @@ def share_of_voters(shares: NDArray[np.float32]) -> Figure:
     return figure
 
 
-def _matrix(counts: NDArray[np.int64], rows: str, columns: str, title: str) -> Figure:
+def _matrix(counts: NDArray[np.int64], rows: str, columns: str, *, title: str) -> Figure:
     shares = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(5.4, 4.8), layout="constrained")
     axes = figure.subplots()

@@ -34,7 +34,7 @@ def report(run: Path, source: Source, split: str) -> Path:
         Section("The run", preformatted(facts)),
         Section("The recipe", preformatted(recipe)),
     ]
-    return write_page(run / "report", run.name, f"The float model, asked about {split}.", sections)
+    return write_page(run / "report", run.name, f"The float model, asked about {split}.", sections=sections)
 
 
 def read_part(path: Path) -> str:

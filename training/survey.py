@@ -33,7 +33,7 @@ def survey(source: Source, folder: Path) -> Path:
     ]
     if (voted := faces.majority() >= 0).any():
         sections.append(_agreement(faces[voted]))
-    return write_page(folder, f"The data in {source.faces.name}", f"{len(faces):,} images.", sections)
+    return write_page(folder, f"The data in {source.faces.name}", f"{len(faces):,} images.", sections=sections)
 
 
 def _counts(faces: Faces) -> str:

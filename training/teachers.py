@@ -21,7 +21,7 @@ from training.twin import twin_of
 log = logging.getLogger(__name__)
 
 
-def teach(runs: list[Path], faces: Faces, temperature: float, cache: Path) -> dict[str, NDArray[np.float32]]:
+def teach(runs: list[Path], faces: Faces, temperature: float, *, cache: Path) -> dict[str, NDArray[np.float32]]:
     """Softened answers of the ensemble per head, shape (n, 7): the mean over teachers, images and mirror images.
 
     What is in ``cache`` is used as it is: ``fit`` makes sure that a run folder keeps its teachers and data.

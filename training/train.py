@@ -42,6 +42,7 @@ def fit(
     recipe: Recipe,
     source: Source,
     run: Path,
+    *,
     teachers: list[Path],
     begin_with: Path | None = None,
     photos: Source | None = None,
@@ -64,10 +65,10 @@ def fit(
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
     if begin_with is not None and not state.is_file():
-        _copy_weights(begin_with, recipe, division.training, model)
+        _copy_weights(begin_with, recipe, division.training, model=model)
     history = checkpoint.restore(state, model) if state.is_file() else []
-    _describe(run, recipe, (source, photos), counts, model, teachers, begin_with)
-    soft = teach(teachers, division.training, recipe.distillation.temperature, run) if teachers else None
+    _describe(run, recipe, (source, photos), counts=counts, model=model, teachers=teachers, begin_with=begin_with)
+    soft = teach(teachers, division.training, recipe.distillation.temperature, cache=run) if teachers else None
     log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
     if len(history) < recipe.epochs:
         model.fit(
@@ -77,7 +78,7 @@ def fit(
             shuffle=False,  # Batches shuffles
             verbose=0,
             callbacks=[
-                _EndOfEpoch(division, run, history, recipe),
+                _EndOfEpoch(division, run, history, recipe=recipe),
                 _tensorboard(run),
                 _Progress(recipe.epochs),
             ],
@@ -85,7 +86,7 @@ def fit(
     return keras.saving.load_model(run / "model.keras", compile=False)
 
 
-def average_with(start: Path, run: Path, share: float, source: Source, to: Path) -> dict[str, float]:
+def average_with(start: Path, run: Path, share: float, *, source: Source, to: Path) -> dict[str, float]:
     """A new run folder: ``share`` of a finished run's weights and the rest of those that it began with.
 
     Returns the scores on the selection half, which is where to choose the share. Raises InputError where ``start`` is
@@ -96,9 +97,9 @@ def average_with(start: Path, run: Path, share: float, source: Source, to: Path)
     recipe = load_recipe(run / "config.yaml")
     division = divide(load(source))
     first, second = build(recipe.network), build(recipe.network)
-    _copy_weights(start, recipe, division.training, first)
-    _copy_weights(run, recipe, division.training, second)
-    model = average(first, second, share, seen_in_training(division.training.images, recipe.augmentation))
+    _copy_weights(start, recipe, division.training, model=first)
+    _copy_weights(run, recipe, division.training, model=second)
+    model = average(first, second, share, images=seen_in_training(division.training.images, recipe.augmentation))
     scores = score(model, division.selection)
     to.mkdir(parents=True, exist_ok=True)
     model.save(to / "model.keras")
@@ -108,7 +109,7 @@ def average_with(start: Path, run: Path, share: float, source: Source, to: Path)
     return scores
 
 
-def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
+def _compiled(recipe: Recipe, steps: int, *, taught: bool) -> keras.Model:
     model = build(recipe.network, recipe.precision)
     rate = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=recipe.learning_rate / 100,
@@ -132,7 +133,7 @@ def _compiled(recipe: Recipe, steps: int, taught: bool) -> keras.Model:
     return model
 
 
-def _copy_weights(start: Path, recipe: Recipe, training: Faces, model: keras.Model) -> None:
+def _copy_weights(start: Path, recipe: Recipe, training: Faces, *, model: keras.Model) -> None:
     if start.suffix == ".tflite":
         model.set_weights(twin_of(start, training.images, recipe.network).get_weights())
         return
@@ -149,7 +150,7 @@ def _copy_weights(start: Path, recipe: Recipe, training: Faces, model: keras.Mod
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
-    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], recipe: Recipe) -> None:
+    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], *, recipe: Recipe) -> None:
         super().__init__()
         self._division, self._run, self._history = division, run, history
         self._kept = build(recipe.network)
@@ -251,6 +252,7 @@ def _describe(
     run: Path,
     recipe: Recipe,
     sources: tuple[Source, Source | None],
+    *,
     counts: dict[str, Any],
     model: keras.Model,
     teachers: list[Path],

@@ -32,7 +32,7 @@ def test_printed_figures_are_what_the_shipped_estimator_gives(stated_half, numbe
     """Each row of docs/shares.md that has a goal, measured again: who changes a setting must measure again."""
     answers, classifier, printed = stated_half
     prior, estimator = np.array(classifier.head.prior), classifier.head.share_estimator(LABELS)
-    row = measure(ROWS[number], answers, prior, estimator, printed["measured"]["windows"])
+    row = measure(ROWS[number], answers, prior, estimator=estimator, windows=printed["measured"]["windows"])
     stored = printed["rows"][number]["error_points"]
     told = {name: stored[name] for name in row["error_points"]}  # EM is not asked again
     assert row["error_points"] == pytest.approx(told, abs=0.02)

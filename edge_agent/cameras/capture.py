@@ -86,7 +86,7 @@ class LatestFrame:
             self._changed.notify_all()
             return frame
 
-    def pause(self, paused: bool) -> None:
+    def pause(self, *, paused: bool) -> None:
         """Close the camera while paused, so that its light goes out; open it again afterwards."""
         with self._changed:
             self._paused = paused

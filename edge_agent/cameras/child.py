@@ -51,7 +51,7 @@ def open_child(config: CameraConfig, looks_per_s: float = 0.0) -> ChildCamera:
     command = python("edge_agent.cameras.reader")
     name = f"replay: {shown(Path(str(config.source)))}" if config.backend == "replay" else f"{config.backend} camera"
     told = json.dumps({"camera": config.model_dump(mode="json"), "looks_per_s": looks_per_s})
-    camera = ChildCamera(command, name, stall_timeout_s(config, looks_per_s), told)
+    camera = ChildCamera(command, name, stall_timeout_s(config, looks_per_s), stdin=told)
     try:
         camera.open()
     except BaseException:
@@ -76,7 +76,7 @@ class ChildCamera:
         stdin: text handed to the child.
     """
 
-    def __init__(self, command: Sequence[str], name: str, stall_s: float, stdin: str = "") -> None:
+    def __init__(self, command: Sequence[str], name: str, stall_s: float, *, stdin: str = "") -> None:
         self._name = name
         self._stall_s = stall_s
         self._opening_s = OPENING_S

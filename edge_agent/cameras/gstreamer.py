@@ -95,7 +95,7 @@ def _parse(gst: ctypes.CDLL, description: str) -> int:
     return pipeline
 
 
-def _listen(gst: ctypes.CDLL, pipeline: int, send: int, reasons: list[str]) -> None:
+def _listen(gst: ctypes.CDLL, pipeline: int, send: int, *, reasons: list[str]) -> None:
     """Wait for the pipeline's end, note the reason, and close the pipe, which ends the reading of pictures."""
     # One look for both: whatever a look is not for is dropped by it.
     message = gst.gst_bus_timed_pop_filtered(gst.gst_element_get_bus(pipeline), FOR_EVER, END_OF_STREAM | ERROR)

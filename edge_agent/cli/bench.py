@@ -91,7 +91,7 @@ class Bench:
         return "\n".join(lines)
 
 
-def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames: int = FRAMES) -> Bench:
+def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, *, frames: int = FRAMES) -> Bench:
     """Measure the pipeline of this configuration with each number of threads.
 
     The detector reads a textured picture of the camera's size, with ``faces`` faces in it. Then its result is replaced
@@ -106,7 +106,7 @@ def run(config: Config, threads: Sequence[int] = THREADS, faces: int = 1, frames
         model = config.model.model_copy(update={"threads": count})
         detector, classifier = _Placed(load_detector(config.detector, model), placed), load_classifier(model)
         shown = _with_faces(picture, detector.faces, classifier.model.self_test_crops()[0])
-        rows.append(_measure(config, detector, classifier, shown, count, frames))
+        rows.append(_measure(config, detector, classifier, picture=shown, threads=count, frames=frames))
     setting = {
         "detector": detector.kind,
         "detector_size": config.detector.size,
@@ -135,13 +135,15 @@ class _Placed:
 
 
 def _measure(
-    config: Config, detector: Detector, classifier: Classifier, picture: NDArray[np.uint8], threads: int, frames: int
+    config: Config, detector: Detector, classifier: Classifier, *, picture: NDArray[np.uint8], threads: int, frames: int
 ) -> Row:
     times: dict[str, list[float]] = defaultdict(list)
     estimator = classifier.head.share_estimator(classifier.labels)
     window = Window(config.window, config.privacy, estimator)
     limits = FacesConfig(min_sharpness=0.0, still_s=0.0)  # the test face is enlarged, and a photograph
-    pipeline = Pipeline(detector, classifier, window, lambda stage, s: times[stage].append(s * 1000), limits)
+    pipeline = Pipeline(
+        detector, classifier, window, observe=lambda stage, s: times[stage].append(s * 1000), limits=limits
+    )
     totals = []
     for _ in range(WARM_UP_FRAMES + frames):
         started_s = time.perf_counter()

@@ -84,7 +84,7 @@ def read_folder(config: Config, classifier: Classifier, folder: Path) -> Labelle
                 print(f"{shown(path)}: no face found, left out", file=sys.stderr)
                 continue
             face = max(found, key=lambda f: f.box.width * f.box.height)
-            crop = crop_face(image, face, detector.framing, classifier.input_size)
+            crop = crop_face(image, face, detector.framing, size=classifier.input_size)
             logits.append(classifier.head.calibrated(classifier.logits(crop[None]))[0].astype(np.float64))
             labels.append(classifier.labels.index(name))
     if not labels:

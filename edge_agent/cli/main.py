@@ -222,7 +222,7 @@ def _predict(args: argparse.Namespace) -> int:
     if args.detector:
         config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
     setup("warning", form=config.log.format)  # the answers are the output; only warnings go to standard error
-    return predict_files(args.images, config, args.json, args.annotate)
+    return predict_files(args.images, config, as_json=args.json, annotate_dir=args.annotate)
 
 
 def _watch(args: argparse.Namespace) -> int:
@@ -313,8 +313,8 @@ def _doctor(args: argparse.Namespace) -> int:
     setup("error", form=config.log.format)  # warnings are the doctor's own lines
     return doctor.report(
         doctor.run(config),
-        args.json,
-        lambda text: print(text, flush=True),
+        as_json=args.json,
+        write=lambda text: print(text, flush=True),
         onward=lambda checks: next_steps(config, args.config, checks),
     )
 
@@ -325,6 +325,6 @@ def _bench(args: argparse.Namespace) -> int:
     from edge_agent.cli import bench
     from edge_agent.config import load_config
 
-    done = bench.run(load_config(args.config), args.threads, args.faces, args.frames)
+    done = bench.run(load_config(args.config), args.threads, args.faces, frames=args.frames)
     print(json.dumps(done.as_dict(), indent=2) if args.json else done)
     return 0

@@ -24,7 +24,7 @@ LEAST_SCALE = 0.4
 """Of OpenCV's font, about 9 pixels high: smaller letters cannot be read."""
 
 
-def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate_dir: Path | None) -> int:
+def predict_files(paths: Sequence[Path], config: Config, *, as_json: bool, annotate_dir: Path | None) -> int:
     """Read each file and write a line for it. A bad one gives a line on standard error, and the others are still read.
 
     Returns:
@@ -43,7 +43,7 @@ def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate
     for given in paths:
         try:
             for path in pictures_in(given) if given.is_dir() else [given]:
-                bad += not _predict(reader, path, as_json, annotate_dir, number)
+                bad += not _predict(reader, path, as_json=as_json, annotate_dir=annotate_dir, number=number)
                 number += 1
         except InputError as error:
             print(error, file=sys.stderr)
@@ -51,7 +51,7 @@ def predict_files(paths: Sequence[Path], config: Config, as_json: bool, annotate
     return InputError.exit_code if bad else 0
 
 
-def _predict(reader: Reader, path: Path, as_json: bool, annotate_dir: Path | None, number: int) -> bool:
+def _predict(reader: Reader, path: Path, *, as_json: bool, annotate_dir: Path | None, number: int) -> bool:
     """Read one picture and write a line for it; False if it could not be read, or its copy not be written."""
     try:
         image = read_picture(path)
@@ -100,7 +100,7 @@ def _annotated(image: NDArray[np.uint8], prediction: Prediction) -> NDArray[np.u
         stroke = max(1, round(1.5 * scale))
         (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, stroke)
         size = width + 2 * stroke, height + below + 2 * stroke
-        x, y = _room(size, (left, top, right, bottom), drawn.shape[1::-1], taken)
+        x, y = _room(size, (left, top, right, bottom), drawn.shape[1::-1], taken=taken)
         taken.append((x, y, *size))
         cv2.rectangle(drawn, (x, y), (x + size[0], y + size[1]), (0, 0, 0), cv2.FILLED)
         start = x + stroke, y + stroke + height
@@ -112,6 +112,7 @@ def _room(
     size: tuple[int, int],
     face: tuple[int, int, int, int],
     picture: tuple[int, ...],
+    *,
     taken: Sequence[tuple[int, int, int, int]],
 ) -> tuple[int, int]:
     """Upper left corner of a label of ``size`` (width, height): above or below the face, else in its box.

@@ -26,7 +26,7 @@ def mqtt_password(password_file: Path | None, environ: Mapping[str, str] = os.en
     """
     if password_file is not None:
         return _read(password_file, "MQTT password")
-    return _find(CREDENTIAL_NAME, ENV_NAME, "MQTT password", environ)
+    return _find(CREDENTIAL_NAME, ENV_NAME, "MQTT password", environ=environ)
 
 
 def kiosk_token(environ: Mapping[str, str] = os.environ) -> SecretStr | None:
@@ -35,10 +35,10 @@ def kiosk_token(environ: Mapping[str, str] = os.environ) -> SecretStr | None:
     Raises:
         ConfigError: the file that should hold it cannot be read or is empty.
     """
-    return _find(TOKEN_CREDENTIAL_NAME, TOKEN_ENV_NAME, "page's token", environ)
+    return _find(TOKEN_CREDENTIAL_NAME, TOKEN_ENV_NAME, "page's token", environ=environ)
 
 
-def _find(credential: str, variable: str, what: str, environ: Mapping[str, str]) -> SecretStr | None:
+def _find(credential: str, variable: str, what: str, *, environ: Mapping[str, str]) -> SecretStr | None:
     directory = environ.get("CREDENTIALS_DIRECTORY")
     if directory and (Path(directory) / credential).exists():
         return _read(Path(directory) / credential, what)

@@ -23,6 +23,7 @@ def explain(
     error: ValidationError,
     values: Mapping[str, Any],
     origin: str,
+    *,
     sources: Mapping[tuple[str, ...], str],
     model: type[BaseModel],
 ) -> str:
@@ -39,7 +40,7 @@ def explain(
     details = error.errors(include_url=False)
     for detail in details[:MOST_FAULTS]:
         keys = _real_keys(tuple(str(part) for part in detail["loc"]), values, detail)
-        faults.setdefault(keys, []).append(_fault(detail, keys, values, model))
+        faults.setdefault(keys, []).append(_fault(detail, keys, values, model=model))
     lines = [
         f"{f'environment variable {sources[keys]}' if keys in sources else origin}: "
         f"{_shown_keys(keys)}: {', or '.join(texts)}"
@@ -70,17 +71,17 @@ def _real_keys(keys: tuple[str, ...], values: Any, detail: ErrorDetails) -> tupl
     return tuple(real)
 
 
-def _fault(detail: ErrorDetails, keys: tuple[str, ...], values: Mapping[str, Any], model: type[BaseModel]) -> str:
+def _fault(detail: ErrorDetails, keys: tuple[str, ...], values: Mapping[str, Any], *, model: type[BaseModel]) -> str:
     if detail["type"] in ("extra_forbidden", "invalid_key"):
         return _unknown_key(keys, model)
     value = _value_at(values, keys)
-    what = _in_plain_words(detail, keys, value, model)
+    what = _in_plain_words(detail, keys, value, model=model)
     if any(word in keys[-1].lower() for word in SECRET_WORDS if keys):
         return what
     return what if value is None else f"{_shown(value)} is wrong: {what}"
 
 
-def _in_plain_words(detail: ErrorDetails, keys: tuple[str, ...], value: Any, model: type[BaseModel]) -> str:
+def _in_plain_words(detail: ErrorDetails, keys: tuple[str, ...], value: Any, *, model: type[BaseModel]) -> str:
     kind, key = detail["type"], keys[-1] if keys else ""
     if value is None and kind.endswith("_type"):
         return f"is empty: give it a value, or take '{key}:' out; put quotes around a text that begins with '#'"

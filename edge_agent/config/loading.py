@@ -39,7 +39,7 @@ def make_config(values: dict[str, Any], origin: str, environ: Mapping[str, str])
     try:
         return Config.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(explain(error, merged, origin, sources, Config)) from None
+        raise ConfigError(explain(error, merged, origin, sources=sources, model=Config)) from None
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -98,7 +98,7 @@ class _Loader(yaml.SafeLoader):
         self._depth -= 1
         return node
 
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 (PyYAML's)
         """A value such as 2026-13-01, or ``!!bool x``, raises whatever Python's own conversion raises."""
         kind = node.tag.rpartition(":")[2]
         if node.tag not in _KINDS:
@@ -115,7 +115,7 @@ class _Loader(yaml.SafeLoader):
             raise _problem(f"a text cannot hold the character {found.group()!a}; take it out", node)
         return value
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002
         """In YAML a later key silently replaces an earlier one of the same name; here that is an error."""
         seen: set[Any] = set()
         for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():

@@ -163,11 +163,11 @@ def as_yaml(answers: Answers, password_file: Path, store: Path | None = None) ->
             lines += ["  # The file that holds the password alone.", f"  password_file: {_quoted(str(password_file))}"]
         lines += [
             "  # A certificate that does not verify is refused.",
-            f"  tls: {{enabled: {_word(mqtt.tls.enabled)}}}",
+            f"  tls: {{enabled: {_word(value=mqtt.tls.enabled)}}}",
         ]
     if store is not None:
         lines += ["", "store:", f"  path: {_quoted(str(store))}"]
-    lines += ["", "kiosk:", "  # The page.", f"  enabled: {_word(answers.page != 'none')}"]
+    lines += ["", "kiosk:", "  # The page.", f"  enabled: {_word(value=answers.page != 'none')}"]
     if answers.page == "network":
         lines += ["  # 0.0.0.0: everyone in the network sees it. 127.0.0.1: this machine alone."]
         lines += ["  host: 0.0.0.0"]
@@ -192,5 +192,5 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _word(value: bool) -> str:
+def _word(*, value: bool) -> str:
     return "true" if value else "false"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class _Collector:
     """Reads everything when Prometheus asks."""
 
-    def __init__(self, config: Config, live: Live, health: Health, store: Store, clock: Clock) -> None:
+    def __init__(self, config: Config, live: Live, health: Health, *, store: Store, clock: Clock) -> None:
         self._config, self._live, self._health, self._store, self._clock = config, live, health, store, clock
 
     def collect(self) -> Iterator[Metric]:
@@ -129,11 +129,11 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
 
 
 def make_registry(
-    config: Config, live: Live, health: Health, store: Store, clock: Clock | None = None
+    config: Config, live: Live, health: Health, *, store: Store, clock: Clock | None = None
 ) -> CollectorRegistry:
     """Everything that Prometheus may ask for; ``prometheus_client.generate_latest(registry)`` renders it."""
     from prometheus_client import CollectorRegistry
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(config, live, health, store, clock or Clock()))
+    registry.register(_Collector(config, live, health, store=store, clock=clock or Clock()))
     return registry

@@ -15,7 +15,7 @@ from edge_agent.store import Store, StoreStats
 
 
 def health_payload(
-    config: Config, session: str, health: Health, store: Store, live: Live, clock: Clock
+    config: Config, session: str, health: Health, *, store: Store, live: Live, clock: Clock
 ) -> dict[str, Any]:
     """The state of the device as docs/mqtt.md describes it; null for what cannot be known here."""
     snapshot, stats, state = health.snapshot(), store.stats(), live.state

@@ -46,11 +46,11 @@ def listen(section: str, host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        raise ListenError(_explain(section, host, port, error)) from error
+        raise ListenError(_explain(section, host, port, error=error)) from error
     return listener
 
 
-def _explain(section: str, host: str, port: int, error: OSError) -> str:
+def _explain(section: str, host: str, port: int, *, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{section}.port: {port} is in use on {host}; stop the other program or choose another port"
     if error.errno == errno.EACCES:

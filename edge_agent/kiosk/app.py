@@ -69,6 +69,7 @@ class Site:
         config: Config,
         live: Live,
         store: Store,
+        *,
         corrector: Corrector,
         registry: CollectorRegistry,
         calibrator: Calibrator | None = None,
@@ -186,7 +187,7 @@ class Site:
         return figures(state, self._shown, self.build)
 
     def _page(self, visit: Visit, now: Mapping[str, Any]) -> Html:
-        return board(self._config, visit, now, self.pictures.mode != "off")
+        return board(self._config, visit, now, can_predict=self.pictures.mode != "off")
 
     def _build(self) -> str:
         """A hash of the page without figures: it changes when the page shows another configuration."""

@@ -84,4 +84,6 @@ class Calibrating:
     def _html(self, request: Request, *, error: str = "", result: str = "", status: int = 200) -> Response:
         progress = None if self._calibrator is None or self._token is None else self._calibrator.sitting.progress
         visit = visit_of(request, self._config.kiosk.language)
-        return HTMLResponse(calibrate_page(self._config, visit, progress, error, result), status, headers=FRESH)
+        return HTMLResponse(
+            calibrate_page(self._config, visit, progress, error=error, result=result), status, headers=FRESH
+        )

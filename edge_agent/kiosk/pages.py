@@ -29,7 +29,7 @@ def _is_unfamiliar(figures: Mapping[str, Any]) -> bool:
     return figures["familiar"] is not None and figures["familiar"] < FAMILIAR_FROM
 
 
-def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict: bool) -> Html:
+def board(config: Config, visit: Visit, figures: Mapping[str, Any], *, can_predict: bool) -> Html:
     """The live page."""
     words = visit.language
     stale = _is_stale(figures)
@@ -60,7 +60,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
             "remarks": _remarks(config, words),
             "wall": Html(" data-wall") if visit.wall else Html(""),
-            "links": Html("") if visit.wall else _links(visit, can_predict),
+            "links": Html("") if visit.wall else _links(visit, can_predict=can_predict),
             "page": data_block(
                 {
                     "texts": words.texts,
@@ -74,7 +74,7 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], can_predict:
 
 
 def predict_page(
-    config: Config, visit: Visit, asks_token: bool, answer: Mapping[str, Any] | None = None, error: str = ""
+    config: Config, visit: Visit, *, asks_token: bool, answer: Mapping[str, Any] | None = None, error: str = ""
 ) -> Html:
     """The page that reads a picture; ``answer`` and ``error`` are for browsers without script."""
     words = visit.language
@@ -97,7 +97,7 @@ def predict_page(
     )
 
 
-def calibrate_page(config: Config, visit: Visit, progress: Progress | None, error: str, result: str) -> Html:
+def calibrate_page(config: Config, visit: Visit, progress: Progress | None, *, error: str, result: str) -> Html:
     """The page of a sitting; ``progress`` is None where calibration is off."""
     words = visit.language
     forms: list[Html] = []
@@ -226,7 +226,7 @@ def _remarks(config: Config, words: Language) -> Html:
     return join([fill("remark.html", {"text": words.text(key)}) for key in keys])
 
 
-def _links(visit: Visit, can_predict: bool) -> Html:
+def _links(visit: Visit, *, can_predict: bool) -> Html:
     words = visit.language
     csv = fill("link.html", {"href": "/api/windows.csv?from=-86400", "text": words.text("csv")})
     predict = fill("link.html", {"href": f"/predict{visit.query}", "text": words.text("predict_link")})

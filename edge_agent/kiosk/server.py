@@ -48,6 +48,7 @@ class Kiosk:
         config: Config,
         live: Live,
         store: Store,
+        *,
         corrector: Corrector,
         registry: CollectorRegistry,
         calibrator: Calibrator | None = None,
@@ -65,7 +66,7 @@ class Kiosk:
             ) from error
         load_language(config.kiosk.language)
         self._kiosk = config.kiosk
-        self._site = Site(config, live, store, corrector, registry, calibrator)
+        self._site = Site(config, live, store, corrector=corrector, registry=registry, calibrator=calibrator)
         self._server = uvicorn.Server(
             uvicorn.Config(
                 self._site.app(),

@@ -82,7 +82,9 @@ def display_order(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(labels, key=lambda label: known.get(label, len(known))))
 
 
-def figures(live: LiveState, labels: Sequence[str], build: str, now_monotonic_s: float | None = None) -> dict[str, Any]:
+def figures(
+    live: LiveState, labels: Sequence[str], build: str, *, now_monotonic_s: float | None = None
+) -> dict[str, Any]:
     """The JSON of ``/api/current`` and of the page's events; ``openapi.json`` describes every field."""
     now = time.monotonic() if now_monotonic_s is None else now_monotonic_s
     state = state_of(live)

@@ -65,7 +65,7 @@ class Commands:
         """Names of the commands."""
         return tuple(self._actions)
 
-    def answer(self, name: str, payload: bytes, retained: bool) -> dict[str, Any]:
+    def answer(self, name: str, payload: bytes, *, retained: bool) -> dict[str, Any]:
         """Carry out one request and describe the result; no input from outside makes it raise.
 
         Args:

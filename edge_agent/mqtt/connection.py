@@ -154,6 +154,7 @@ class Connection:
         config: Config,
         terms: Terms,
         will: tuple[str, bytes],
+        *,
         changed: Callable[[], None],
         on_message: Callable[[mqtt.MQTTMessage], None],
     ) -> None:
@@ -232,7 +233,7 @@ class Connection:
         """Whether paho's thread runs; one that died without a word is noticed here."""
         return self._thread is not None and self._thread.is_alive()
 
-    def subscribe(self, topic_filter: str, as_published: bool = False) -> int:
+    def subscribe(self, topic_filter: str, *, as_published: bool = False) -> int:
         """Ask for messages, QoS 1; with ``as_published`` live ones have the retain flag of their sender, too.
 
         (Retain As Published, MQTT 5, section 3.8.3.1; with 3.1.1 only what the broker had kept has it.)
@@ -256,7 +257,7 @@ class Connection:
             f"end of {topic_filter}", len(topic_filter), lambda: self._client.unsubscribe(topic_filter)[1] or 0
         )
 
-    def publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> int:
+    def publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> int:
         """Hand a message over and return its number; only :meth:`take_answers` says that it arrived."""
         retain = retain and self.limits.retain
 
@@ -314,7 +315,7 @@ class Connection:
             self.ended = True
             self._changed()
 
-    def close(self, farewell: bool) -> None:
+    def close(self, *, farewell: bool) -> None:
         """End it: with a DISCONNECT, so that no will is sent, or by cutting the link."""
         if farewell and not self.ended:
             self._client.disconnect()
@@ -432,7 +433,7 @@ def _tls_context(tls: TlsConfig) -> ssl.SSLContext:
 class _TidySocket(ssl.SSLSocket):
     """paho forgets to close the socket of a handshake that failed."""
 
-    def do_handshake(self, block: bool = False) -> None:
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 (Python's)
         try:
             super().do_handshake(block)
         except BaseException:

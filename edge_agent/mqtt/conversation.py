@@ -80,9 +80,14 @@ class Conversation:
         self._topics = context.topics
         config = context.config
         self._outbox = Outbox(
-            context.store, context.session, config.device.id, context.topics, self._publish, context.health,
-            config.mqtt.history_per_s,
-        )  # fmt: skip
+            context.store,
+            context.session,
+            config.device.id,
+            topics=context.topics,
+            publish=self._publish,
+            health=context.health,
+            rate_hz=config.mqtt.history_per_s,
+        )
         self._told: dict[int, str] = {}
         self._due: dict[str, float] = {}
         self._status_sent_s, self._told_window_s = 0.0, 0.0
@@ -98,10 +103,10 @@ class Conversation:
         """Whether the broker has all that we said of ourselves so far."""
         return self._introduced and not self._told
 
-    def turn(self, now_s: float, history: bool) -> float:
+    def turn(self, now_s: float, *, history: bool) -> float:
         """Do everything that there is to do now, with or without the backlog; seconds until there may be more."""
         self._take_answers()
-        delay_s = self._outbox.send(now_s, history)
+        delay_s = self._outbox.send(now_s, history=history)
         if not self._introduced and self._online not in self._told and self._outbox.has_begun:
             self._introduce()
         self._do_what_is_due(now_s)
@@ -147,12 +152,12 @@ class Conversation:
             self._subscribe(self._topics.home_assistant_status)
         self._announce()
 
-    def _subscribe(self, topic_filter: str, as_published: bool = False) -> None:
+    def _subscribe(self, topic_filter: str, *, as_published: bool = False) -> None:
         about = f"subscription to {topic_filter}"
         if self._context.lessons.allows(about, len(topic_filter)):
-            self._told[self._connection.subscribe(topic_filter, as_published)] = about
+            self._told[self._connection.subscribe(topic_filter, as_published=as_published)] = about
 
-    def _publish(self, topic: str, payload: bytes, qos: int = 1, retain: bool = False) -> int | None:
+    def _publish(self, topic: str, payload: bytes, qos: int = 1, *, retain: bool = False) -> int | None:
         """Number of the message; None where the broker takes none on this topic, or none of this length."""
         size, limit = packet_bytes(topic, payload), self._connection.limits.packet_bytes
         if size > limit:
@@ -164,9 +169,9 @@ class Conversation:
             return None
         if not self._context.lessons.allows(topic, size):
             return None
-        return self._connection.publish(topic, payload, qos, retain)
+        return self._connection.publish(topic, payload, qos, retain=retain)
 
-    def _tell(self, topic: str, payload: bytes, retain: bool = False) -> int | None:
+    def _tell(self, topic: str, payload: bytes, *, retain: bool = False) -> int | None:
         """Publish a message that is not a window; a refusal is logged, too."""
         number = self._publish(topic, payload, retain=retain)
         if number is not None:
@@ -199,7 +204,7 @@ class Conversation:
         """With the length of windows as it is now."""
         context = self._context
         self._told_window_s = context.live.state.window_s
-        info = info_payload(context.config.device.id, context.session, context.info, self._told_window_s)
+        info = info_payload(context.config.device.id, context.session, context.info, window_s=self._told_window_s)
         self._tell(self._topics.info, encode(info), retain=True)
 
     def _announce(self) -> None:
@@ -223,7 +228,9 @@ class Conversation:
 
     def _announcement(self, before: Mapping[str, str], *, rolling: bool) -> dict[str, Any]:
         context = self._context
-        return discovery_payload(context.config, context.info, context.live.state.window_s, before, rolling=rolling)
+        return discovery_payload(
+            context.config, context.info, context.live.state.window_s, before=before, rolling=rolling
+        )
 
     def _takes(self, topic: str, payload: bytes) -> bool:
         size = packet_bytes(topic, payload)
@@ -264,7 +271,7 @@ class Conversation:
     def _send_health(self) -> None:
         context = self._context
         payload = health_payload(
-            context.config, context.session, context.health, context.store, context.live, context.clock
+            context.config, context.session, context.health, store=context.store, live=context.live, clock=context.clock
         )
         self._publish(self._topics.health, encode(payload), qos=0)
 
@@ -318,6 +325,6 @@ class Conversation:
         if message.retain and not message.payload:
             return  # somebody deletes a retained command, and asks for nothing
         name = message.topic.rsplit("/", 1)[-1]
-        response = self._context.commands.answer(name, bytes(message.payload), message.retain)
+        response = self._context.commands.answer(name, bytes(message.payload), retained=message.retain)
         self._tell(self._topics.response, encode(response))
         self._context.health.count(Counter.COMMANDS)

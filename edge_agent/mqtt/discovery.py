@@ -50,7 +50,7 @@ _SHORT = {
 
 
 def discovery_payload(
-    config: Config, info: DeviceInfo, window_s: float, before: Mapping[str, str] | None = None, *, rolling: bool = False
+    config: Config, info: DeviceInfo, window_s: float, *, before: Mapping[str, str] | None = None, rolling: bool = False
 ) -> dict[str, Any]:
     """The retained configuration of one device and its entities.
 
@@ -69,7 +69,7 @@ def discovery_payload(
         "camera": _camera(topics),
         "pause": _pause(topics),
         "identify": _identify(topics),
-        **{key: _diagnostic(config, topics, name, path, more) for key, name, path, more in _DIAGNOSTICS},
+        **{key: _diagnostic(config, topics, name, path=path, more=more) for key, name, path, more in _DIAGNOSTICS},
     }
     for key, component in components.items():
         component["unique_id"] = f"ctn_{config.device.id}_{key}"  # short: there are fifteen
@@ -188,7 +188,7 @@ def _identify(topics: Topics) -> dict[str, Any]:
     }
 
 
-def _diagnostic(config: Config, topics: Topics, name: str, path: str, more: Mapping[str, Any]) -> dict[str, Any]:
+def _diagnostic(config: Config, topics: Topics, name: str, *, path: str, more: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "p": "sensor",
         "name": name,

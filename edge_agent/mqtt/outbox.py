@@ -59,6 +59,7 @@ class Outbox:
         store: Store,
         session: str,
         device_id: str,
+        *,
         topics: Topics,
         publish: Publish,
         health: Health,
@@ -93,7 +94,7 @@ class Outbox:
             self._store.mark_delivered(arrived)
             self._health.count(Counter.WINDOWS_DELIVERED, len(arrived))
 
-    def send(self, now_s: float, history: bool = True) -> float:
+    def send(self, now_s: float, *, history: bool = True) -> float:
         """Send what may go now; seconds until there may be more, infinity when nothing waits."""
         self._send_live(now_s)
         return self._send_history(now_s) if history else float("inf")
@@ -114,7 +115,7 @@ class Outbox:
             self._live_after = window.place
             room = now_s >= self._live_held_until_s and len(self._in_flight) < ALL_IN_FLIGHT
             if room and self._is_fresh(window, now_s):
-                self._send(window, True)
+                self._send(window, live=True)
 
     def _is_fresh(self, window: StoredWindow, now_s: float) -> bool:
         closed_s = window.report.start_monotonic_s + window.report.window_s
@@ -135,7 +136,7 @@ class Outbox:
                 return (1.0 - self._tokens) / self._rate_hz
             self._tokens -= 1.0
             self._keep_order(self._backlog[0])
-            self._send(self._backlog.popleft(), False)
+            self._send(self._backlog.popleft(), live=False)
 
     def _keep_order(self, window: StoredWindow) -> None:
         """After a kill no live window that arrived before this one may be told as history behind it."""
@@ -154,7 +155,7 @@ class Outbox:
             each for each in self._store.pending(self._skipped_to, before) if each.place not in under_way
         )
 
-    def _send(self, window: StoredWindow, live: bool) -> None:
+    def _send(self, window: StoredWindow, *, live: bool) -> None:
         """Without its rolling estimate if the broker takes none so long; what is still too long waits in the store."""
         topic = self._topics.live if live else self._topics.history
         for rolling in (True, False):

@@ -88,13 +88,13 @@ def read_status(payload: bytes) -> tuple[str, str]:
     return (state, session[:64]) if isinstance(state, str) and isinstance(session, str) else ("", "")
 
 
-def info_payload(device_id: str, session: str, info: DeviceInfo, window_s: float) -> dict[str, Any]:
+def info_payload(device_id: str, session: str, info: DeviceInfo, *, window_s: float) -> dict[str, Any]:
     """What hardly changes while the agent runs; ``window_s`` is how long windows last now, in seconds."""
     return {"schema": SCHEMA, "device": device_id, "session": session, **asdict(info), "window_s": window_s}
 
 
 def response_payload(
-    command: str, transaction: Any, error: str | None = None, data: Mapping[str, Any] | None = None
+    command: str, transaction: Any, error: str | None = None, *, data: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The answer to a command; ``transaction`` is echoed as it came."""
     return {

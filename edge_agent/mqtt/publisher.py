@@ -129,7 +129,9 @@ class Publisher:
     def _one_connection(self) -> None:
         self._at_once = False
         will = self._context.topics.status, encode(will_payload(self._session))
-        connection = Connection(self._config, self._lessons.terms, will, self._wake.set, self._receive)
+        connection = Connection(
+            self._config, self._lessons.terms, will, changed=self._wake.set, on_message=self._receive
+        )
         try:
             connection.open()
             self._await_connack(connection)

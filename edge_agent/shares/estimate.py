@@ -105,6 +105,7 @@ class ShareEstimator:
         labels: Sequence[str],
         prior: Sequence[float],
         reference: Reference | None = None,
+        *,
         settings: Settings = Settings(),
     ) -> None:
         self.labels = tuple(labels)
@@ -139,9 +140,9 @@ class ShareEstimator:
         powers = np.exp(logits + logits @ weights[:, :-1].T + weights[:, -1])
         reread = Reference(powers / powers.sum(axis=1, keepdims=True), self._reference.labels)
         settings = replace(self._settings, reference_doubt=self._settings.site_doubt)
-        taught = ShareEstimator(self.labels, self._prior.tolist(), reread, settings)
+        taught = ShareEstimator(self.labels, self._prior.tolist(), reread, settings=settings)
         assert taught._response is not None
-        taught._response = respond_at_site(site, taught._response, self._prior, self._settings.usual_worth)
+        taught._response = respond_at_site(site, taught._response, self._prior, worth=self._settings.usual_worth)
         return taught
 
     @property
@@ -187,7 +188,7 @@ class ShareEstimator:
         def evidence(best: Array, raw: Array) -> float:
             return float(np.log(ratios @ best / (ratios @ raw)).sum())
 
-        return self._publish(Averages(len(people), people.mean(axis=0)), doubt, evidence, self._settings.evidence)
+        return self._publish(Averages(len(people), people.mean(axis=0)), doubt, evidence, least=self._settings.evidence)
 
     def estimate_averages(self, seen: Averages, doubt: Array | None = None) -> Shares:
         """The same from averages alone, for groups that were added up.
@@ -199,7 +200,7 @@ class ShareEstimator:
         def evidence(best: Array, raw: Array) -> float:
             return self._likelihood(seen, best) - self._likelihood(seen, raw)
 
-        return self._publish(seen, doubt, evidence, self._settings.evidence**2)
+        return self._publish(seen, doubt, evidence, least=self._settings.evidence**2)
 
     def doubt(self, seen: Averages) -> Array:
         """How likely each level of doubt about the camera is, shape (levels,), sums to 1."""
@@ -209,7 +210,7 @@ class ShareEstimator:
         return weights
 
     def _publish(
-        self, seen: Averages, doubt: Array | None, evidence: Callable[[Array, Array], float], least: float
+        self, seen: Averages, doubt: Array | None, evidence: Callable[[Array, Array], float], *, least: float
     ) -> Shares:
         raw, even = np.split(seen.readings, 2)
         if self._response is None:

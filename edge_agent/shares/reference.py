@@ -78,7 +78,7 @@ def respond(reference: Reference, prior: Array, label_trust: float) -> Response:
     return _measure(free(readings(reference.posteriors, prior)), members)
 
 
-def respond_at_site(site: Reference, usual: Response, prior: Array, worth: float) -> Response:
+def respond_at_site(site: Reference, usual: Response, prior: Array, *, worth: float) -> Response:
     """The response of a site's own faces, with the usual one counted as ``worth`` faces of each class.
 
     So a class that nobody at the site showed answers as usual.

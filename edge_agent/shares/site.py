@@ -73,7 +73,7 @@ class LabelledFaces:
         return LabelledFaces(self.logits[rows], self.labels[rows], self.people[rows])
 
 
-def fit_site(faces: LabelledFaces, estimator: ShareEstimator, model_sha256: str, head: str, seed: int) -> Site:
+def fit_site(faces: LabelledFaces, estimator: ShareEstimator, model_sha256: str, *, head: str, seed: int) -> Site:
     """Learn from the faces, and measure by cross-validation what that is worth; the rows come out shuffled.
 
     Args:

@@ -98,6 +98,7 @@ class Window:
         config: WindowConfig,
         privacy: PrivacyConfig,
         estimator: ShareEstimator,
+        *,
         clock: Clock = Clock(),  # noqa: B008 (has no state)
     ) -> None:
         self._config = config
@@ -142,6 +143,7 @@ class Window:
         tracked: Sequence[TrackedFace],
         scores: EmotionScores,
         weights: NDArray[np.float64],
+        *,
         alive: NDArray[np.bool_],
     ) -> None:
         """Add the faces of one frame that were classified.
@@ -201,7 +203,7 @@ class Window:
             shares=self._shares(published, doubt) if published else None,
             # Without anyone counted they might be all of one person, who is turned away.
             gated=dict(self._gated) if published else None,
-            rolling=self._roll(published, groups, doubt, now_monotonic_s),
+            rolling=self._roll(published, groups, doubt, now_s=now_monotonic_s),
         )
         self.restart(now_monotonic_s)
         return report
@@ -234,7 +236,7 @@ class Window:
         return {frozenset(counted[track].lineage for track in group & counted.keys()) for group in self._together}
 
     def _roll(
-        self, people: list[_Person], groups: Collection[frozenset[int]], doubt: NDArray[np.float64], now_s: float
+        self, people: list[_Person], groups: Collection[frozenset[int]], doubt: NDArray[np.float64], *, now_s: float
     ) -> RollingShares | None:
         """Let a published window's people enter; the estimate is computed again only when its people changed."""
         if not self._config.rolling_s:

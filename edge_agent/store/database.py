@@ -229,9 +229,9 @@ class Database:
         """Windows that started from ``start_ms`` up to ``end_ms``, summed per bucket, model and order of labels."""
         query = "SELECT DISTINCT labels FROM windows WHERE start_ms >= ? AND start_ms < ?"
         orders = [labels for (labels,) in self._sql.execute(query, (start_ms, end_ms))]
-        return [row for order in orders for row in self._sums_of(order, start_ms, end_ms, bucket_ms)]
+        return [row for order in orders for row in self._sums_of(order, start_ms, end_ms, bucket_ms=bucket_ms)]
 
-    def _sums_of(self, order: str, start_ms: int, end_ms: int, bucket_ms: int) -> Iterator[SumRow]:
+    def _sums_of(self, order: str, start_ms: int, end_ms: int, *, bucket_ms: int) -> Iterator[SumRow]:
         labels = order.split(",") if order else []
         n = len(labels)
         # The best estimate and both averages of the answers.
@@ -262,7 +262,7 @@ class Database:
         rows = self._sql.execute("SELECT id FROM windows WHERE id <= ? ORDER BY id LIMIT ?", (up_to, count))
         return [number for (number,) in rows]
 
-    def older_than(self, age_s: float, now_ms: int, now_monotonic_s: float, boot_id: str, limit: int) -> list[int]:
+    def older_than(self, age_s: float, now_ms: int, now_monotonic_s: float, *, boot_id: str, limit: int) -> list[int]:
         """The lowest ids, at most ``limit``, of windows that were measured longer ago than ``age_s``.
 
         A window of this boot is as old as the monotonic clock says, however the wall clock was stepped. Ids ascend

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from edge_agent.errors import StoreError
 from edge_agent.host.clock import Clock
@@ -36,6 +36,13 @@ _TROUBLES = ("full", "readonly", "unable to open", "locked", "disk I/O")
 """What SQLite says when the disk is full, read-only, busy or failing; all else means that the file is damaged."""
 
 
+class Opened(Protocol):
+    """Called with a file that has been opened, and whether it had to be saved first."""
+
+    def __call__(self, file: Database, *, saved: bool) -> None:
+        """See the class."""
+
+
 class Disk:
     """Either the file takes writes, or :attr:`memory` does; both are read. Not thread-safe: the store locks.
 
@@ -45,7 +52,7 @@ class Disk:
         opened: called with a file that has been opened, and whether it had to be saved first.
     """
 
-    def __init__(self, path: Path, clock: Clock, opened: Callable[[Database, bool], None]) -> None:
+    def __init__(self, path: Path, clock: Clock, opened: Opened) -> None:
         self.file: Database | None = None
         self.memory: Database | None = None
         self.reason = ""
@@ -106,7 +113,7 @@ class Disk:
                     return action(self.file)
         return otherwise
 
-    def look_after(self, take_over: Callable[[Database, Database], None], at_once: bool = False) -> None:
+    def look_after(self, take_over: Callable[[Database, Database], None], *, at_once: bool = False) -> None:
         """See whether file and log are still ours; where memory is in use, try to get back to the file.
 
         ``take_over(file, memory)`` moves the windows in a transaction of the file.
@@ -198,7 +205,7 @@ class Disk:
             raise sqlite3.DatabaseError("the file or its log is damaged or missing")
         self.file = Database(self._path)
         held.note()
-        self._opened(self.file, saved)
+        self._opened(self.file, saved=saved)
 
     def _save(self) -> None:
         """Save into a new file what can still be read, and only then rename the old one.

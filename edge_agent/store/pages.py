@@ -47,12 +47,12 @@ def records(page: bytes, fetch: FetchPage, *, index: bool = False) -> Iterator[R
     """What can be read if this is a leaf of a table, or of an index; what cannot is passed over."""
     for at in range(8, min(8 + 2 * int.from_bytes(page[3:5], "big"), PAGE), 2):
         try:
-            yield _cell(page, int.from_bytes(page[at : at + 2], "big"), fetch, index)
+            yield _cell(page, int.from_bytes(page[at : at + 2], "big"), fetch, index=index)
         except _UNREADABLE:
             continue
 
 
-def _cell(page: bytes, at: int, fetch: FetchPage, index: bool) -> Record:
+def _cell(page: bytes, at: int, fetch: FetchPage, *, index: bool) -> Record:
     length, at = _varint(page, at)
     if length > _LONGEST:
         raise ValueError("no record of ours")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_agent.host.clock import from_epoch_ms
 from edge_agent.store.database import Database, State
@@ -77,11 +77,20 @@ def _intact_state(record: Record) -> list[State]:
         return []
 
 
+class _Run(NamedTuple):
+    """A row of the first schema: what the windows of one run of the agent have in common."""
+
+    session: str
+    boot_id: str
+    model: str
+    names: str
+
+
 class _VersionOne:
     """The first schema: what the windows of a run have in common was kept once, and nothing had a checksum."""
 
     def __init__(self) -> None:
-        self.runs: dict[int, list[str]] = {}
+        self.runs: dict[int, _Run] = {}
         self._settled = Ranges()
         self._paused = False
 
@@ -89,7 +98,7 @@ class _VersionOne:
         """Take what is no window."""
         number, values = record
         if len(values) == 5 and values[0] is None and all(isinstance(value, str) for value in values[1:]):
-            self.runs[number] = values[1:]
+            self.runs[number] = _Run(*values[1:])
         elif len(values) == 2 and values[0] is None and isinstance(values[1], int):
             self._settled.add(number, values[1])
         elif values == ["paused", "1"]:
@@ -104,15 +113,13 @@ class _VersionOne:
         number, values = record
         if len(values) == 13 and values[0] is None and values[1] in self.runs:
             try:
-                yield self._window(number, values, *self.runs[values[1]])
+                yield self._window(number, values, self.runs[values[1]])
             except (ValueError, TypeError, KeyError, IndexError, OverflowError):
                 return
 
-    def _window(
-        self, number: int, values: Sequence[Any], session: str, boot_id: str, model: str, names: str
-    ) -> StoredWindow:
+    def _window(self, number: int, values: Sequence[Any], run: _Run) -> StoredWindow:
         start_ms, monotonic_s, window_s, synced, frames, faces, people, suppressed, gated, shares, rolling = values[2:]
-        labels = names.split(",")
+        labels = run.names.split(",")
         report = WindowReport(
             window_start=from_epoch_ms(start_ms),
             start_monotonic_s=float(monotonic_s),
@@ -125,7 +132,7 @@ class _VersionOne:
             gated=None if gated is None else json.loads(gated),
             rolling=None if rolling is None else _rolling(json.loads(rolling), labels),
         )
-        return StoredWindow(session, number, report, bool(synced), model, boot_id, number)
+        return StoredWindow(run.session, number, report, bool(synced), run.model, run.boot_id, number)
 
 
 def _shares(value: Sequence[Any], labels: Sequence[str]) -> Shares:

@@ -56,7 +56,7 @@ class StoreStats:
     in_memory: bool
 
 
-def open_store(config: StoreConfig, session: str, model: str = "unknown", clock: Clock | None = None) -> Store:
+def open_store(config: StoreConfig, session: str, model: str = "unknown", *, clock: Clock | None = None) -> Store:
     """Open the file of windows, or memory in its place while the disk does not let us.
 
     Args:
@@ -68,13 +68,13 @@ def open_store(config: StoreConfig, session: str, model: str = "unknown", clock:
     Raises:
         StoreError: the file belongs to another running agent, another program or a newer version.
     """
-    return Store(config, session, model, clock or Clock())
+    return Store(config, session, model, clock=clock or Clock())
 
 
 class Store:
     """See the module; thread-safe."""
 
-    def __init__(self, config: StoreConfig, session: str, model: str, clock: Clock) -> None:
+    def __init__(self, config: StoreConfig, session: str, model: str, *, clock: Clock) -> None:
         self._config, self._session, self._model, self._clock = config, session, model, clock
         self._lock = threading.RLock()
         self._ledger = Ledger(clock)
@@ -237,7 +237,7 @@ class Store:
 
     # -- opening and recovering ---------------------------------------------------------------------------------
 
-    def _opened(self, file: Database, saved: bool) -> None:
+    def _opened(self, file: Database, *, saved: bool) -> None:
         """Learn what the file holds, of this session, too; of one that had to be saved, something may be lost."""
         number, session, seq = file.newest()
         is_ours = session == self._session
@@ -299,7 +299,7 @@ class Store:
         if self._clock.synchronised():
             clock, age_s = self._clock, self._config.max_age_days * 86_400.0
             now_ms, now_s = epoch_ms(clock.wall()), clock.monotonic_s()
-            old = database.older_than(age_s, now_ms, now_s, clock.boot_id, 10 * PRUNE_ROWS)
+            old = database.older_than(age_s, now_ms, now_s, boot_id=clock.boot_id, limit=10 * PRUNE_ROWS)
             return ("age", old) if old else None
         return None
 
@@ -338,7 +338,7 @@ class Store:
                 database,
                 "id BETWEEN ? AND ? ORDER BY id",
                 lambda d: (d.id_of(first), d.id_of(last)),
-                limit - len(found),
+                limit=limit - len(found),
             )
         return found
 
@@ -347,18 +347,18 @@ class Store:
         condition = "(start_ms, id) > (?, ?) AND start_ms < ? ORDER BY start_ms, id"
         with self._lock:
             chunks = [
-                self._read_from(database, condition, lambda d: (low_ms, d.id_of(after), high_ms), CHUNK)
+                self._read_from(database, condition, lambda d: (low_ms, d.id_of(after), high_ms), limit=CHUNK)
                 for database in self._disk.databases
             ]
         return list(itertools.islice(heapq.merge(*chunks, key=_start_and_place), CHUNK))
 
     def _read_from(
-        self, database: Database, where: str, values: Callable[[Database], Sequence[int]], limit: int
+        self, database: Database, where: str, values: Callable[[Database], Sequence[int]], *, limit: int
     ) -> list[StoredWindow]:
         nothing: tuple[list[StoredWindow], int] = [], 0
         found, damaged = self._disk.read(database, lambda d: d.windows(where, values(d), limit), nothing)
         if damaged and self._disk.repair(sqlite3.DatabaseError(f"{damaged} windows are damaged")):
-            return self._read_from(self._disk.databases[0], where, values, limit)
+            return self._read_from(self._disk.databases[0], where, values, limit=limit)
         return found
 
 

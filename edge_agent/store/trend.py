@@ -91,10 +91,10 @@ def merge(rows: Iterable[SumRow], width: int, corrector: Corrector) -> list[Buck
     totals: dict[int, _Total] = {}
     for row in rows:
         totals.setdefault(row.bucket, _Total()).add(row)
-    return [_bucket(totals[key], key * width, width, corrector) for key in sorted(totals)]
+    return [_bucket(totals[key], key * width, width, corrector=corrector) for key in sorted(totals)]
 
 
-def _bucket(total: _Total, start_ms: int, width: int, corrector: Corrector) -> Bucket:
+def _bucket(total: _Total, start_ms: int, width: int, *, corrector: Corrector) -> Bucket:
     start, known = from_epoch_ms(start_ms), (width / 1000, total.windows, total.suppressed, total.people)
     if sum(total.weighted.values()) <= 0:
         return Bucket(start, *known, None)

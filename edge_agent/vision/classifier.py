@@ -41,6 +41,7 @@ class Classifier:
         model: Model,
         runtime: RuntimeChoice = "auto",
         threads: int = 1,
+        *,
         head: str = "default",
         site: Path | None = None,
     ) -> None:
@@ -140,7 +141,7 @@ class Classifier:
 
 def load_classifier(config: ModelConfig, site: Path | None = None) -> Classifier:
     """The classifier that a configuration asks for; raises what :func:`load_model` and :class:`Classifier` raise."""
-    return Classifier(load_model(config.path), config.runtime, config.threads, config.labels, site)
+    return Classifier(load_model(config.path), config.runtime, config.threads, head=config.labels, site=site)
 
 
 def _describe(tensor: dict[str, Any]) -> str:

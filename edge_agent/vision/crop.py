@@ -16,7 +16,7 @@ FINER = 2
 """A turned face is first shrunk to this many times the size asked for, so that turning it blurs nothing."""
 
 
-def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tuple[int, int]) -> NDArray[np.uint8]:
+def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, *, size: tuple[int, int]) -> NDArray[np.uint8]:
     """Cut a face out of a picture, in grey, and turn it upright where its landmarks tell its roll.
 
     Args:
@@ -31,16 +31,16 @@ def crop_face(image: NDArray[np.uint8], face: Face, framing: Framing, size: tupl
     left, top, side = square(face.box, framing)
     roll = math.radians(face.roll_deg or 0.0)
     if not roll:
-        return _resized(_cut(image, left, top, side), size)[:, :, None]
+        return _resized(_cut(image, left, top, side=side), size)[:, :, None]
     reach = abs(math.cos(roll)) + abs(math.sin(roll))  # a turned square fits into one so many times as wide
     wide = math.ceil(side * reach)
-    grey = _cut(image, left - (wide - side) // 2, top - (wide - side) // 2, wide)
+    grey = _cut(image, left - (wide - side) // 2, top - (wide - side) // 2, side=wide)
     finer = FINER * size[0], FINER * size[1]
     around = _resized(grey, (round(finer[0] * wide / side), round(finer[1] * wide / side)))
     return _resized(_turned(around, roll, finer), size)[:, :, None]
 
 
-def _cut(image: NDArray[np.uint8], left: int, top: int, side: int) -> NDArray[np.uint8]:
+def _cut(image: NDArray[np.uint8], left: int, top: int, *, side: int) -> NDArray[np.uint8]:
     """A grey square; beyond the picture its border is repeated."""
     import cv2
 

@@ -54,7 +54,7 @@ class Inspector:
         inspected = []
         for number, face in enumerate(faces):
             reason = gate(image, face, self._limits).reason
-            crop = crop_face(image, face, self._detector.framing, self._input_size)
+            crop = crop_face(image, face, self._detector.framing, size=self._input_size)
             if reason is None and upright_odds(crop) < 0:
                 reason = "tilted"
                 view.lean([upright_odds(np.rot90(crop, quarter)) for quarter in range(4)])

@@ -67,6 +67,7 @@ class Pipeline:
         detector: Detector,
         classifier: Classifier,
         window: Window,
+        *,
         observe: Observe,
         limits: FacesConfig = FacesConfig(),  # noqa: B008 (frozen)
         sitting: Sitting | None = None,
@@ -109,7 +110,7 @@ class Pipeline:
                     [face.tracked for face in kept],
                     scores,
                     np.array([face.weight for face in kept]),
-                    np.array([face.alive for face in kept]),
+                    alive=np.array([face.alive for face in kept]),
                 )
             # Only somebody alone in view: others did not agree.
             if len(tracked) == 1 and self._sitting is not None and self._sitting.wants:
@@ -123,7 +124,7 @@ class Pipeline:
         self._stillness.forget()
         self._timings.clear()
 
-    def tell_timings(self, suppressed: bool, published: bool) -> None:
+    def tell_timings(self, *, suppressed: bool, published: bool) -> None:
         """At the end of a window: pass its timings on, or drop them if its people are withheld."""
         for stage, seconds in self._timings:
             if published or (stage == "detect" and not suppressed):
@@ -154,7 +155,7 @@ class Pipeline:
             self._window.lean(item.track, LEAST_ODDS)
         if quality.reason is not None:
             return quality.reason
-        crop = crop_face(image, item.face, self._detector.framing, self._classifier.input_size)
+        crop = crop_face(image, item.face, self._detector.framing, size=self._classifier.input_size)
         odds = self._odds(item.track, crop)
         self._window.lean(item.track, odds)
         return "tilted" if odds < LEAST_ODDS else _GoodFace(item, crop, quality.weight, odds, life is Life.ALIVE)

@@ -88,7 +88,7 @@ class Reader:
     def read(self, image: NDArray[np.uint8], name: str, *, why: bool = False) -> Prediction:
         """Read a BGR picture of shape (height, width, 3), called ``name`` in the answer; ``why`` explains it."""
         faces = find_faces(self._detector, image, self._size_px)
-        crops = [crop_face(image, face, self._detector.framing, self._classifier.input_size) for face in faces]
+        crops = [crop_face(image, face, self._detector.framing, size=self._classifier.input_size) for face in faces]
         if not faces:
             return Prediction(name, self._detector.kind, (), None)
         scores = self._classifier.classify(np.stack(crops))

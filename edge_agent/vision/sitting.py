@@ -137,7 +137,9 @@ def learn(faces: LabelledFaces, classifier: Classifier) -> Site:
     """A calibration that makes the figures better; raises InputError where there is none to be had."""
     estimator = classifier.head.share_estimator(classifier.labels)
     try:
-        site = fit_site(faces, estimator, classifier.model.info.sha256, classifier.head_name, secrets.randbits(32))
+        site = fit_site(
+            faces, estimator, classifier.model.info.sha256, head=classifier.head_name, seed=secrets.randbits(32)
+        )
     except ValueError as error:
         raise InputError(f"no calibration: {error}") from None
     if site.error_after > (1.0 - LEAST_GAIN) * site.error_before:

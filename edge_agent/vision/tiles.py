@@ -31,7 +31,7 @@ def find_faces(detector: Detector, image: NDArray[np.uint8], size_px: int) -> li
         for side in levels(max(image.shape[:2]), size_px):
             for top, left in corners(image.shape[0], image.shape[1], side):
                 tile = image[top : top + side, left : left + side]
-                found += _placed(detector.detect(np.ascontiguousarray(tile)), tile, image, top, left)
+                found += _placed(detector.detect(np.ascontiguousarray(tile)), tile, image, top=top, left=left)
     return surest(found)
 
 
@@ -57,7 +57,7 @@ def _starts(length: int, side: int) -> list[int]:
 
 
 def _placed(
-    faces: Iterable[Face], tile: NDArray[np.uint8], image: NDArray[np.uint8], top: int, left: int
+    faces: Iterable[Face], tile: NDArray[np.uint8], image: NDArray[np.uint8], *, top: int, left: int
 ) -> Iterator[Face]:
     """In the picture's pixels, without those that the tile cuts off: a neighbour or a coarser level has them whole."""
     height, width = tile.shape[:2]

@@ -28,7 +28,7 @@ def _export(options: argparse.Namespace) -> None:
     from quantization.faces.export import export
 
     crop = Crop(scale=options.scale, shift_y=options.shift_y)
-    export(options.run, options.to, options.data, crop, options.weights)
+    export(options.run, options.to, options.data, crop=crop, weights=options.weights)
 
 
 def _parser() -> argparse.ArgumentParser:

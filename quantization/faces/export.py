@@ -43,14 +43,14 @@ TOLERANCE_PX, TOLERANCE_SCORE = 2.0, 0.1
 """ARM and x86-64 differ by a step or two of int8, and a runtime's next release may round otherwise."""
 
 
-def export(run: Path, to: Path, archive: Path, crop: Crop, weights: Path) -> DetectorInfo:
+def export(run: Path, to: Path, archive: Path, *, crop: Crop, weights: Path) -> DetectorInfo:
     """Write ``to`` (.tflite) and the .json beside it; the float weights go into the folder ``weights``.
 
     The least score is the one with 23 false alarms in the val scenes. Raises InputError where ``convert`` has not been
     run, MissingPackageError where a runtime is missing: the self-test needs the answers of both.
     """
     content = _read(run / INT8)
-    info = _undescribed(run, to, content, crop)
+    info = _undescribed(run, to, content, crop=crop)
     scenes = read_scenes(archive, "val")
     answers = {size: evaluate(DetectorFile(to, info, content), scenes, size) for size in SEEN_AT}
     # A round number a little above: the score at exactly 23 alarms is that of one picture.
@@ -72,7 +72,7 @@ def export(run: Path, to: Path, archive: Path, crop: Crop, weights: Path) -> Det
     return info
 
 
-def evaluate(file: DetectorFile, scenes: list[Scene], size: int, runtime: RuntimeChoice = "litert") -> Answers:
+def evaluate(file: DetectorFile, scenes: list[Scene], size: int, *, runtime: RuntimeChoice = "litert") -> Answers:
     """What the int8 file says of scenes at a longer side of ``size`` pixels."""
     detector = BuiltInDetector(file, longer_side=size, min_score=JUDGED_FROM, runtime=runtime)
     find: Callable[[NDArray[np.uint8]], Found] = detector.find
@@ -92,7 +92,7 @@ def figures(answers: Answers, least: float) -> dict[str, Any]:
     }
 
 
-def _undescribed(run: Path, to: Path, content: bytes, crop: Crop) -> DetectorInfo:
+def _undescribed(run: Path, to: Path, content: bytes, *, crop: Crop) -> DetectorInfo:
     """The description of a run's int8 file before anything was measured."""
     facts, history = json.loads(_read(run / FACTS)), json.loads(_read(run / "history.json"))
     numbers = facts.pop("outputs")

@@ -419,12 +419,12 @@ def test_a_pause_closes_the_camera_and_a_resume_opens_it(picture):
     latest = LatestFrame(replay(picture, fps=100), lambda *_: None)
     latest.start()
     assert latest.get(5.0) is not None
-    latest.pause(True)
+    latest.pause(paused=True)
     time.sleep(0.1)
     counted = latest.captured
     assert latest.get(0.2) is None
     assert latest.captured == counted
-    latest.pause(False)
+    latest.pause(paused=False)
     assert latest.get(5.0) is not None
     latest.stop()
 
@@ -434,7 +434,7 @@ def test_a_paused_camera_is_not_opened_by_a_stop(picture, monkeypatch):
     opened = []
     monkeypatch.setattr("edge_agent.cameras.capture.open_camera", opened.append)
     latest = LatestFrame(replay(picture, fps=100), lambda *_: None)
-    latest.pause(True)
+    latest.pause(paused=True)
     latest.start()
     time.sleep(0.1)
     latest.stop()

@@ -54,8 +54,8 @@ def test_a_line_says_status_name_detail_and_fix() -> None:
 
 def test_only_a_failed_check_fails_the_command() -> None:
     lines: list[str] = []
-    assert doctor.report([ok("a", "fine"), warning("b", "so so", "mend")], False, lines.append) == 0
-    assert doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], False, lines.append) == 1
+    assert doctor.report([ok("a", "fine"), warning("b", "so so", "mend")], as_json=False, write=lines.append) == 0
+    assert doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], as_json=False, write=lines.append) == 1
     assert len(lines) == 4
 
 
@@ -88,7 +88,7 @@ def test_what_failed_comes_first_and_without_a_file_there_is_setup() -> None:
 
 def test_json_is_one_object() -> None:
     lines: list[str] = []
-    doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], True, lines.append)
+    doctor.report([ok("a", "fine"), failed("b", "bad", "mend")], as_json=True, write=lines.append)
     assert json.loads("".join(lines)) == {
         "ok": False,
         "checks": [

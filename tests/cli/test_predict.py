@@ -90,7 +90,7 @@ def test_labels_stay_in_the_picture_and_off_each_other(top):
     faces = [(5 + 75 * column, top + 90 * row, 60, 80) for row in range(2) for column in range(6)]
     labels: list[tuple[int, int, int, int]] = []
     for x, y, width, height in faces:
-        corner = _room((64, 14), (x, y, x + width, y + height), (460, 580), labels)
+        corner = _room((64, 14), (x, y, x + width, y + height), (460, 580), taken=labels)
         labels.append((*corner, 64, 14))
     assert all(x >= 0 and y >= 0 and x + w <= 460 and y + h <= 580 for x, y, w, h in labels)
     assert not any(_meet(a, b) for a, b in itertools.combinations(labels, 2))

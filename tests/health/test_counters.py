@@ -84,7 +84,7 @@ def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     health.count(Counter.FRAMES_DROPPED, 3)
     health.gauge("last_frame_monotonic_s", time.monotonic() - 2)
     store.append(make_report(1))
-    payload = json.loads(encode(health_payload(Config(), "s1", health, store, Live(), Clock())))
+    payload = json.loads(encode(health_payload(Config(), "s1", health, store=store, live=Live(), clock=Clock())))
     validate("health", payload)
     assert not undocumented("health", payload)
     assert payload["frames"]["dropped"] == {"slow": 3}
@@ -105,7 +105,9 @@ def test_the_schema_says_of_a_counter_what_prometheus_says(counter: Counter) -> 
 
 
 def test_health_of_an_idle_agent_is_valid(store: Store) -> None:
-    validate("health", json.loads(encode(health_payload(Config(), "s1", Health(), store, Live(), Clock()))))
+    validate(
+        "health", json.loads(encode(health_payload(Config(), "s1", Health(), store=store, live=Live(), clock=Clock())))
+    )
 
 
 # -- the machine -----------------------------------------------------------------------------------------------------
@@ -188,7 +190,7 @@ def test_prometheus_reads_the_same_figures(store: Store) -> None:
     health.count(Counter.MQTT_CONNECTS)
     stored, live = store.append(make_report(1)), Live()
     live.update(report=stored.report)
-    stop = serve_metrics(MetricsConfig(port=port), make_registry(Config(), live, health, store))
+    stop = serve_metrics(MetricsConfig(port=port), make_registry(Config(), live, health, store=store))
     try:
         read = scrape(port)
     finally:
@@ -213,7 +215,7 @@ def test_withheld_empty_and_old_windows_are_not_told(
 ) -> None:
     live = Live()
     live.update(report=make_report(1, people=people, age_s=age_s), window_s=window_s)
-    registry = make_registry(Config(), live, Health(), store)
+    registry = make_registry(Config(), live, Health(), store=store)
     told = [registry.get_sample_value("countenance_share_percent", {"emotion": label}) for label in LABELS]
     assert told.count(None) == (0 if is_told else len(LABELS))
     assert (registry.get_sample_value("countenance_familiar") is not None) == is_told
@@ -221,7 +223,7 @@ def test_withheld_empty_and_old_windows_are_not_told(
 
 def test_an_alert_about_the_camera_can_fire_from_the_start(store: Store) -> None:
     live = Live()
-    registry = make_registry(Config(), live, Health(), store)
+    registry = make_registry(Config(), live, Health(), store=store)
 
     def states() -> dict[str, float | None]:
         names = ("starting", "running", "stalled", "gone", "ended", "paused")
@@ -238,7 +240,7 @@ def test_an_alert_about_the_camera_can_fire_from_the_start(store: Store) -> None
 def test_what_most_faces_suffer_from_is_a_state_of_the_camera(store: Store) -> None:
     live = Live()
     live.update(camera=CameraState.RUNNING, trouble=Trouble.UPSIDE_DOWN)
-    registry = make_registry(Config(), live, Health(), store)
+    registry = make_registry(Config(), live, Health(), store=store)
     assert registry.get_sample_value("countenance_camera_state", {"state": "upside_down"}) == 1
     assert registry.get_sample_value("countenance_camera_state", {"state": "running"}) == 0
 
@@ -246,7 +248,7 @@ def test_what_most_faces_suffer_from_is_a_state_of_the_camera(store: Store) -> N
 def test_a_window_of_an_earlier_run_is_not_told(store: Store) -> None:
     """It is in the store, and may be hours old by an unknown clock."""
     store.append(make_report(1))
-    registry = make_registry(Config(), Live(), Health(), store)
+    registry = make_registry(Config(), Live(), Health(), store=store)
     assert registry.get_sample_value("countenance_share_percent", {"emotion": "happy"}) is None
 
 
@@ -269,7 +271,7 @@ def _windows_read(port: int) -> dict[tuple[str, str], float] | None:
 
 
 def test_a_port_that_is_taken_is_a_clear_error(store: Store) -> None:
-    port, registry = free_port(), make_registry(Config(), Live(), Health(), store)
+    port, registry = free_port(), make_registry(Config(), Live(), Health(), store=store)
     stop = serve_metrics(MetricsConfig(port=port), registry)
     try:
         with pytest.raises(ListenError, match=rf"metrics\.port: {port} is in use on 127\.0\.0\.1"):

@@ -148,7 +148,9 @@ def test_only_somebody_alone_in_view_is_taken(tmp_path: Path):
     classifier = Classifier(load_model())
     window = Window(config.window, config.privacy, classifier.share_estimator())
     detector = load_detector(DetectorConfig(kind="haar"))
-    pipeline = Pipeline(detector, classifier, window, lambda _stage, _s: None, config.faces, sitting)
+    pipeline = Pipeline(
+        detector, classifier, window, observe=lambda _stage, _s: None, limits=config.faces, sitting=sitting
+    )
     one = astronaut_bgr()[40:300, 120:330]
     taken: dict[str, int] = {}
     for name, picture in (("nobody", np.zeros_like(one)), ("two", np.hstack([one, one])), ("one", one)):

@@ -47,7 +47,7 @@ def ask(
 ) -> tuple[Any, list[Any]]:
     recorder = Recorder(fault)
     data = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
-    answer = Commands(recorder).answer(name, data, retained)
+    answer = Commands(recorder).answer(name, data, retained=retained)
     validate("response", json.loads(encode(answer)))
     return answer, recorder.calls
 

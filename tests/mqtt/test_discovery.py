@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import jinja2.nativetypes
+import jinja2.nativetypes  # noqa: F401 (a submodule that jinja2 does not import)
 import jsonschema
 import pytest
 
@@ -124,7 +124,7 @@ FULL = {short: full for full, short in _SHORT.items()}
 def payload(before: dict[str, str] | None = None, rolling: bool = True, **config: Any) -> dict[str, Any]:
     """As Home Assistant understands it: abbreviations written out, the shared topic given to each sensor."""
     made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
-    sent = discovery_payload(made, INFO, 10.0, before, rolling=rolling)
+    sent = discovery_payload(made, INFO, 10.0, before=before, rolling=rolling)
     message = written_out(json.loads(encode(sent)))
     for component in message["cmps"].values():
         if component["p"] == "sensor" and len(component) > 1:

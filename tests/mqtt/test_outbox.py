@@ -34,7 +34,9 @@ class Wire:
 
 def an_outbox(config: Config, store: Store, session: str) -> tuple[Outbox, Wire]:
     wire = Wire()
-    return Outbox(store, session, "hall", topics_of(config), wire.publish, Health(), rate_hz=50), wire
+    return Outbox(
+        store, session, "hall", topics=topics_of(config), publish=wire.publish, health=Health(), rate_hz=50
+    ), wire
 
 
 def with_windows(config: Config, count: int) -> list[tuple[str, int]]:

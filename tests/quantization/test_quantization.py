@@ -91,7 +91,7 @@ def test_evaluate_shows_both_heads_and_dumps_top_labels(tmp_path: Path) -> None:
     faces = load(find_source(write_csv(tmp_path, training=7, public=140)))
     faces, shown = faces[faces.splits == PUBLIC], []
     dump = tmp_path / "top.csv"
-    evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", dump, shown.append)
+    evaluate.evaluate(MODELS / "emotion.tflite", faces, "auto", dump=dump, show=shown.append)
     assert [line.split()[0] for line in shown[1:]] == ["fer2013", "ferplus"]
     classifier = Classifier(load_model(), head="fer2013")
     top = classifier.classify(faces.images[..., None]).probabilities.argmax(1)
@@ -109,7 +109,7 @@ def test_the_calibration_error_is_that_of_the_shipped_calibration(tmp_path: Path
     wrong.with_suffix(".json").write_text(json.dumps(description))
     for split, unseen in ((PUBLIC, divide(faces).selection), (PRIVATE, faces[faces.splits == PRIVATE])):
         shown: list[str] = []
-        evaluate.evaluate(wrong, faces[faces.splits == split], "auto", None, shown.append)
+        evaluate.evaluate(wrong, faces[faces.splits == split], "auto", dump=None, show=shown.append)
         answers = published(Classifier(load_model(wrong)), unseen.images)["fer2013"]
         expected = calibration_error(unseen.labels, softmax(answers))
         assert f"  calibration_error {expected:.4f}" in shown[1]

@@ -145,7 +145,7 @@ def test_averages_say_what_the_people_say(estimator):
 def test_a_camera_unlike_the_reference_is_noticed_and_doubted(estimator):
     """Its figures are called unfamiliar, and their intervals are wider and hold more often than they would."""
     rng = np.random.default_rng(9)
-    sure = ShareEstimator(LABELS, PRIOR, REFERENCE, Settings(doubts=(0.05,)))
+    sure = ShareEstimator(LABELS, PRIOR, REFERENCE, settings=Settings(doubts=(0.05,)))
     familiar, known, held, held_sure = [], [], [], []
     for _ in range(40):
         labels = rng.choice(CLASSES, 200, p=rng.dirichlet(np.ones(CLASSES)))

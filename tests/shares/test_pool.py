@@ -53,7 +53,7 @@ def test_a_hundred_windows_of_ten_people_are_as_good_as_one_of_a_thousand():
 
 def test_doubt_about_one_camera_stays_and_several_average_it_out():
     """A hundred times the people do not make the interval narrower than the doubt; other cameras do."""
-    doubtful = ShareEstimator(LABELS, PRIOR, REFERENCE, Settings(doubts=(0.3,)))
+    doubtful = ShareEstimator(LABELS, PRIOR, REFERENCE, settings=Settings(doubts=(0.3,)))
     rows, _ = crowd(np.random.default_rng(2))
     windows = in_windows(rows, 100)
     once = pooled([("a", w) for w in windows], doubtful)

@@ -47,7 +47,7 @@ TILT = np.array([1.5, 0.0, -1.5, 0.0, 1.0, 0.0, -1.0])
 @pytest.fixture(scope="module")
 def site() -> Site:
     faces = faces_of(np.random.default_rng(1), 210, TILT)
-    return fit_site(faces, ESTIMATOR, INFO.sha256, INFO.default_head, seed=1)
+    return fit_site(faces, ESTIMATOR, INFO.sha256, head=INFO.default_head, seed=1)
 
 
 def test_a_site_s_faces_put_its_camera_right(site: Site):
@@ -122,7 +122,7 @@ def test_a_damaged_file_is_an_error_that_says_what_to_do(tmp_path: Path, text: s
 
 def test_few_faces_are_refused():
     with pytest.raises(ValueError, match=f"at least {LEAST_FACES}"):
-        fit_site(faces_of(np.random.default_rng(3), LEAST_FACES - 1, TILT), ESTIMATOR, "", "", seed=1)
+        fit_site(faces_of(np.random.default_rng(3), LEAST_FACES - 1, TILT), ESTIMATOR, "", head="", seed=1)
 
 
 @pytest.mark.shared

@@ -24,7 +24,7 @@ def make_window(min_people: int = 3, rolling_s: float = 900.0, seconds: float = 
         WindowConfig(seconds=seconds, rolling_s=rolling_s),
         PrivacyConfig(min_people=min_people),
         ShareEstimator(LABELS, PRIOR),
-        StandingClock(datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)),
+        clock=StandingClock(datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=timezone.utc)),
     )
 
 
@@ -44,7 +44,7 @@ def see(window: Window, people: dict[int, str], frames: int = 1, weight: float =
     rows = np.stack([one_hot(emotion) for emotion in people.values()])
     for _ in range(frames):
         look(window)
-        window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight), np.ones(len(people), bool))
+        window.add(tracked, EmotionScores(LABELS, rows), np.full(len(people), weight), alive=np.ones(len(people), bool))
 
 
 def test_an_empty_window_has_no_percentages():
@@ -153,7 +153,7 @@ def test_from_one_frame_a_second_on_a_single_sighting_does_not_count():
     for second in range(10):
         window.count_frame(float(second))
     flash = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
-    window.add(flash, EmotionScores(LABELS, one_hot("happy")[None]), np.ones(1), np.ones(1, bool))
+    window.add(flash, EmotionScores(LABELS, one_hot("happy")[None]), np.ones(1), alive=np.ones(1, bool))
     assert window.close(10.0).people == 0
 
 
@@ -220,7 +220,7 @@ def test_unequal_lengths_are_refused():
     window = make_window()
     tracked = [TrackedFace(Face(Box(0, 0, 50, 50), 0.9), 1, 1)]
     with pytest.raises(ValueError, match="zip"):
-        window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1), np.ones(1, bool))
+        window.add(tracked, EmotionScores(LABELS, np.stack([one_hot("happy")] * 2)), np.ones(1), alive=np.ones(1, bool))
 
 
 def test_the_rolling_figure_stands_still_until_the_newest_of_it_is_too_old():
@@ -251,7 +251,7 @@ def test_somebody_lost_and_found_again_does_not_pass_for_two():
         faces = [
             TrackedFace(Face(Box(0, 0, 50, 50), 0.9), track, lineage) for track, lineage in ((1, 1), (2, 2), (3, 1))
         ]
-        window.add(faces, EmotionScores(LABELS, rows), np.ones(3), np.ones(3, bool))
+        window.add(faces, EmotionScores(LABELS, rows), np.ones(3), alive=np.ones(3, bool))
     assert window.close(10.0).suppressed
 
 
@@ -261,7 +261,7 @@ def visit(window: Window, people: dict[int, str], alive: bool = True) -> None:
     rows = np.stack([one_hot(emotion) for emotion in people.values()])
     for _ in range(round(2 * FPS)):
         look(window)
-        window.add(tracked, EmotionScores(LABELS, rows), np.ones(len(people)), np.full(len(people), alive))
+        window.add(tracked, EmotionScores(LABELS, rows), np.ones(len(people)), alive=np.full(len(people), alive))
 
 
 @pytest.mark.parametrize("visits", [3, 100])

@@ -39,7 +39,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.lives += 1
         self.seq = 0
         path = self.folder / "data" / "windows.sqlite"
-        return open_store(StoreConfig(path=path, max_rows=MAX_ROWS), f"s{self.lives}", "m", self.clock)
+        return open_store(StoreConfig(path=path, max_rows=MAX_ROWS), f"s{self.lives}", "m", clock=self.clock)
 
     @rule(count=st.integers(1, 25), which=st.integers(0, 3))
     def append(self, count: int, which: int) -> None:

@@ -251,7 +251,7 @@ def test_windows_whose_age_is_never_known_are_walked_once_and_not_with_every_win
 
         def look() -> tuple[float, list[int]]:
             begin_s = time.perf_counter()
-            found = file.older_than(86_400, epoch_ms(clock.wall()), clock.monotonic_s(), clock.boot, 10)
+            found = file.older_than(86_400, epoch_ms(clock.wall()), clock.monotonic_s(), boot_id=clock.boot, limit=10)
             return time.perf_counter() - begin_s, found
 
         first_s, found = look()

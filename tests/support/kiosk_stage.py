@@ -94,7 +94,14 @@ class Stage:
         with ExitStack() as stack:
             self.store = open_store(self.config.store, "stage")
             stack.callback(self.store.close)
-            self.kiosk = Kiosk(self.config, self.live, self.store, UNCORRECTED, self.registry, self._calibrator)
+            self.kiosk = Kiosk(
+                self.config,
+                self.live,
+                self.store,
+                corrector=UNCORRECTED,
+                registry=self.registry,
+                calibrator=self._calibrator,
+            )
             self.kiosk.start()
             stack.callback(self.kiosk.stop)
             self._stack.push(stack.pop_all())

@@ -23,7 +23,7 @@ def config_for(directory: Path, **changes: object) -> StoreConfig:
 
 @contextmanager
 def opened(config: StoreConfig, session: str = "s1", clock: SteppedClock | None = None) -> Iterator[Store]:
-    store = open_store(config, session, "m1", clock)
+    store = open_store(config, session, "m1", clock=clock)
     try:
         yield store
     finally:

@@ -121,6 +121,6 @@ def test_mixup_blends_images_and_targets_with_the_same_weight() -> None:
     pictures = images(8).astype(np.float32)
     # Each target says how bright its picture is, so blended pairs must still agree.
     targets = pictures.mean((1, 2))[:, None]
-    blended, wanted = mix(pictures, targets, 0.5, rng())
+    blended, wanted = mix(pictures, targets, 0.5, rng=rng())
     np.testing.assert_allclose(blended.mean((1, 2)), wanted[:, 0], rtol=1e-4)
     assert np.abs(blended - pictures).max() > 1

@@ -21,7 +21,7 @@ def test_the_share_counts_and_the_statistics_are_measured_again() -> None:
     first, second = build(NETWORK), build(NETWORK)
     kernels = [model.get_layer(index=2).kernel.numpy() for model in (first, second)]
     images = np.random.default_rng(0).integers(0, 256, (300, 48, 48)).astype(np.float32)
-    mixed = average(first, second, 0.25, images)
+    mixed = average(first, second, 0.25, images=images)
     convolution, norm = mixed.get_layer(index=2), mixed.get_layer(index=3)
     np.testing.assert_allclose(convolution.kernel.numpy(), 0.75 * kernels[0] + 0.25 * kernels[1], atol=1e-6)
     before_norm = keras.Model(mixed.input, convolution.output).predict(images[..., None], verbose=0)

@@ -163,7 +163,7 @@ def test_another_recipe_may_not_go_on_in_a_run(finished: Path, data: Path, recip
 
     other = load_recipe(recipe_file, seed=99)
     with pytest.raises(InputError, match="begun with another recipe"):
-        fit(other, find_source(data), finished, [])
+        fit(other, find_source(data), finished, teachers=[])
 
 
 def test_a_run_from_before_the_split_had_one_place_goes_on(
@@ -175,7 +175,7 @@ def test_a_run_from_before_the_split_had_one_place_goes_on(
     run = shutil.copytree(finished, tmp_path / "older")
     with (run / "config.yaml").open("a") as config:
         config.write("split_seed: 2013\n")
-    resumed = fit(load_recipe(recipe_file), find_source(data), run, [])
+    resumed = fit(load_recipe(recipe_file), find_source(data), run, teachers=[])
     for before, after in zip(weights(finished), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
@@ -186,14 +186,14 @@ def test_more_epochs_go_on_with_a_finished_run_and_say_so(
     from training.train import fit
 
     run = shutil.copytree(finished, tmp_path / "longer")
-    fit(load_recipe(recipe_file, epochs=EPOCHS + 1), find_source(data), run, [])
+    fit(load_recipe(recipe_file, epochs=EPOCHS + 1), find_source(data), run, teachers=[])
     history = json.loads((run / "history.json").read_text())
     assert [row["epoch"] for row in history] == list(range(1, EPOCHS + 2))
     assert history[:EPOCHS] == json.loads((finished / "history.json").read_text())
     note = json.loads((run / "run.json").read_text())["note"]
     assert note == f"the learning rate fell as in a run of {EPOCHS} epochs until epoch {EPOCHS}"
     with pytest.raises(InputError, match=f"has {EPOCHS + 1} epochs already, more than 1"):
-        fit(load_recipe(recipe_file, epochs=1), find_source(data), run, [])
+        fit(load_recipe(recipe_file, epochs=1), find_source(data), run, teachers=[])
 
 
 def test_a_run_goes_on_with_its_own_data_and_beginning(
@@ -203,9 +203,9 @@ def test_a_run_goes_on_with_its_own_data_and_beginning(
 
     recipe = load_recipe(recipe_file)
     with pytest.raises(InputError, match=r"run\.json: this run was begun with other data; give the same"):
-        fit(recipe, find_source(write_csv(tmp_path, training=287, public=70)), finished, [])
+        fit(recipe, find_source(write_csv(tmp_path, training=287, public=70)), finished, teachers=[])
     with pytest.raises(InputError, match="begun with another --from"):
-        fit(recipe, find_source(data), finished, [], begin_with=finished)
+        fit(recipe, find_source(data), finished, teachers=[], begin_with=finished)
 
 
 def test_a_beginning_that_nobody_described_is_refused(
@@ -216,7 +216,7 @@ def test_a_beginning_that_nobody_described_is_refused(
 
     shutil.copy(finished / "model.keras", tmp_path)
     with pytest.raises(InputError, match=r"run\.json: is missing; the folder of --from"):
-        fit(load_recipe(recipe_file), find_source(data), tmp_path / "new", [], begin_with=tmp_path)
+        fit(load_recipe(recipe_file), find_source(data), tmp_path / "new", teachers=[], begin_with=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_teacher_answers_for_an_image_as_for_its_mirror_image(finished: Path, 
     answers = {}
     for name, asked in (("as they are", faces), ("mirrored", mirrored)):
         (tmp_path / name).mkdir()
-        answers[name] = teach([finished], asked, 3.0, tmp_path / name)
+        answers[name] = teach([finished], asked, 3.0, cache=tmp_path / name)
     for head, soft in answers["as they are"].items():
         np.testing.assert_allclose(answers["mirrored"][head], soft, atol=1e-5)
         one_way = keras.saving.load_model(finished / "model.keras", compile=False).predict(
@@ -324,8 +324,8 @@ def test_a_student_learns_from_a_teacher(finished: Path, data: Path, recipe_file
     recipe, source = load_recipe(recipe_file, epochs=1), find_source(data)
     for others in ([], [tmp_path / "another"]):
         with pytest.raises(InputError, match=rf"begun with other teachers \({re.escape(str(finished))}\)"):
-            fit(recipe, source, run, others)
-    assert fit(recipe, source, run, [finished]).output_names
+            fit(recipe, source, run, teachers=others)
+    assert fit(recipe, source, run, teachers=[finished]).output_names
 
 
 def batches_of(recipe: Recipe, data: Path, first_epoch: int = 0) -> object:

@@ -60,7 +60,7 @@ def test_a_file_teaches_what_the_device_would_answer(tmp_path: Path) -> None:
     from training.teachers import teach
 
     faces = load(find_source(write_csv(tmp_path, training=7, public=7)))
-    taught = teach([MODELS / "tiny.tflite"], faces, 3.0, tmp_path)
+    taught = teach([MODELS / "tiny.tflite"], faces, 3.0, cache=tmp_path)
     classifier = Classifier(load_model(MODELS / "tiny.tflite"), "litert")
     views = [classifier.all_logits(view[..., None]) for view in (faces.images, faces.images[:, :, ::-1])]
     for head, answers in taught.items():
@@ -68,7 +68,7 @@ def test_a_file_teaches_what_the_device_would_answer(tmp_path: Path) -> None:
     (tmp_path / "bad.tflite").write_bytes(b"no model at all")
     (tmp_path / "teacher.npz").unlink()
     with pytest.raises(InputError, match=r"bad\.tflite: is no \.tflite file"):
-        teach([tmp_path / "bad.tflite"], faces, 3.0, tmp_path)
+        teach([tmp_path / "bad.tflite"], faces, 3.0, cache=tmp_path)
 
 
 def test_a_run_from_a_file_says_so_and_starts_where_the_file_is(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_run_from_a_file_says_so_and_starts_where_the_file_is(tmp_path: Path) 
     recipe = load_recipe(find_recipe("tiny"), **changes)
     shipped = MODELS / "tiny.tflite"
     run = tmp_path / "run"
-    model = fit(recipe, data, run, [shipped], shipped, find_source(tmp_path / "photos"))
+    model = fit(recipe, data, run, teachers=[shipped], begin_with=shipped, photos=find_source(tmp_path / "photos"))
     facts = json.loads((run / "run.json").read_text())
     sha256 = load_model(shipped).info.sha256
     assert facts["begun_with"] == {"file": "tiny.tflite", "sha256": sha256}

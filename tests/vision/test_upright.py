@@ -46,8 +46,8 @@ def astronaut_at(roll_deg: float) -> tuple[np.ndarray, Face]:
 def test_a_face_whose_landmarks_tell_its_roll_is_turned_upright(roll_deg):
     """What comes out is what the upright picture gives, to a few grey levels."""
     plain = Framing(scale=1.0, shift_y=0.0)
-    upright = crop_face(*astronaut_at(0), plain, SIZE).astype(float)
-    turned = crop_face(*astronaut_at(roll_deg), plain, SIZE).astype(float)
+    upright = crop_face(*astronaut_at(0), plain, size=SIZE).astype(float)
+    turned = crop_face(*astronaut_at(roll_deg), plain, size=SIZE).astype(float)
     assert np.abs(turned - upright).mean() < 8
     assert upright_odds(turned.astype(np.uint8)) > 0
 
@@ -56,7 +56,7 @@ def test_a_face_whose_landmarks_tell_its_roll_is_turned_upright(roll_deg):
 def test_what_lies_or_stands_on_its_head_does_not_look_upright(quarter, upright):
     """Without landmarks, as Haar gives it."""
     image, face = astronaut_at(0)
-    crop = np.rot90(crop_face(image, Face(face.box, 0.9), YunetDetector.framing, SIZE), quarter)
+    crop = np.rot90(crop_face(image, Face(face.box, 0.9), YunetDetector.framing, size=SIZE), quarter)
     assert (upright_odds(crop) > 0) is upright
 
 
@@ -73,7 +73,7 @@ def test_landmarks_alone_do_not_tell_who_is_upside_down():
             image = np.ascontiguousarray(np.rot90(photo, quarter))
             for face in detector.detect(image)[:1]:
                 found[quarter] += 1
-                odds = upright_odds(crop_face(image, face, detector.framing, SIZE))
+                odds = upright_odds(crop_face(image, face, detector.framing, size=SIZE))
                 passed[quarter] += odds > 0 and abs(face.roll_deg or 0.0) < 40
     assert found[2] > 0.7 * len(photos)
     assert passed[0] > 0.9 * found[0]
@@ -150,7 +150,7 @@ def test_a_camera_upside_down_publishes_nothing_and_says_what_to_set(turned_deg)
     classifier = Classifier(load_model(None))
     window = Window(WindowConfig(), PrivacyConfig(), classifier.head.share_estimator(classifier.labels))
     detector = load_detector(DetectorConfig(kind="yunet", path=shared(YUNET), size=1280))
-    pipeline = Pipeline(detector, classifier, window, lambda stage, seconds: None)
+    pipeline = Pipeline(detector, classifier, window, observe=lambda stage, seconds: None)
     for frame in crowd(turned_deg):
         pipeline.process(frame)
     report = window.close(window.start_s + 10)

@@ -22,7 +22,7 @@ def _fit(options: argparse.Namespace) -> None:
     recipe = load_recipe(options.recipe)
     if options.epochs is not None:
         recipe = recipe.model_copy(update={"epochs": options.epochs})
-    fit(recipe, options.data, options.run or Path("runs") / f"faces-{recipe.name}", options.begin_with)
+    fit(recipe, options.data, options.run or Path("runs") / f"faces-{recipe.name}", begin_with=options.begin_with)
 
 
 def _report(options: argparse.Namespace) -> None:

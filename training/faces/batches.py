@@ -58,7 +58,7 @@ def _next(made: multiprocessing.Queue[Batch], worker: multiprocessing.process.Ba
     raise InputError("the process that makes the training pictures has ended or is stuck; its reason is above")
 
 
-def _fill(made: multiprocessing.Queue[Batch], archive: Path, recipe: Recipe, first_epoch: int) -> None:
+def _fill(made: multiprocessing.Queue[Batch], archive: Path, recipe: Recipe, *, first_epoch: int) -> None:
     cv2.setNumThreads(1)
     scenes, parent = read_scenes(archive, "train"), os.getppid()
     for epoch in range(first_epoch, recipe.epochs):

@@ -38,14 +38,14 @@ def compose(scenes: list[Scene], recipe: Composition, rng: np.random.Generator) 
     found = []
     for window in _windows(recipe, rng):
         scene = scenes[rng.integers(len(scenes))]
-        affine, mirrored = _placed(scene, window, recipe, rng)
+        affine, mirrored = _placed(scene, window, recipe, rng=rng)
         part = canvas[window.top : window.top + window.height, window.left : window.left + window.width]
-        part[:] = _warped(scene.image, _shifted(affine, window), (window.width, window.height), rng)
+        part[:] = _warped(scene.image, _shifted(affine, window), (window.width, window.height), rng=rng)
         found.append(_visible(_moved(scene.faces, affine, mirrored=mirrored), window))
     if rng.random() < recipe.pasted:
-        found.append(_paste(canvas, scenes, _joined(found), recipe, rng))
+        found.append(_paste(canvas, scenes, _joined(found), recipe=recipe, rng=rng))
     faces = _joined(found)
-    _hide(canvas, faces, recipe, rng)
+    _hide(canvas, faces, recipe, rng=rng)
     return canvas, faces
 
 
@@ -62,7 +62,7 @@ def _windows(recipe: Composition, rng: np.random.Generator) -> list[Window]:
     return [Window(0, 0, side, y), Window(0, y, side, side - y)]
 
 
-def _placed(scene: Scene, window: Window, recipe: Composition, rng: np.random.Generator) -> tuple[Affine, bool]:
+def _placed(scene: Scene, window: Window, recipe: Composition, *, rng: np.random.Generator) -> tuple[Affine, bool]:
     """The way of the scene's pixels into the picture, and whether it is mirrored."""
     height, width = scene.image.shape
     cover = max(window.width / width, window.height / height)
@@ -83,7 +83,9 @@ def _placed(scene: Scene, window: Window, recipe: Composition, rng: np.random.Ge
             window.top + window.height / 2 + spare[1] * rng.uniform(-0.5, 0.5),
         )
     mirrored = bool(rng.random() < 0.5)
-    return _affine(middle, aim, scale, _angle(recipe, rng), rng.uniform(0.9, 1.1), mirrored=mirrored), mirrored
+    return _affine(
+        middle, aim, scale, degrees=_angle(recipe, rng), aspect=rng.uniform(0.9, 1.1), mirrored=mirrored
+    ), mirrored
 
 
 def _angle(recipe: Composition, rng: np.random.Generator) -> float:
@@ -96,9 +98,9 @@ def _affine(
     middle: tuple[float, float],
     aim: tuple[float, float],
     scale: float,
+    *,
     degrees: float,
     aspect: float,
-    *,
     mirrored: bool,
 ) -> Affine:
     """Scale, mirror and turn about ``middle``, which comes to lie at ``aim``."""
@@ -115,7 +117,7 @@ def _shifted(affine: Affine, window: Window) -> Affine:
     return affine - np.array([[0, 0, window.left], [0, 0, window.top]], np.float32)
 
 
-def _warped(image: Image, affine: Affine, size: tuple[int, int], rng: np.random.Generator) -> Image:
+def _warped(image: Image, affine: Affine, size: tuple[int, int], *, rng: np.random.Generator) -> Image:
     """The picture through the affine; halved first as often as it shrinks by more, or pixels would be skipped."""
     affine = affine.copy()
     while np.sqrt(abs(np.linalg.det(affine[:, :2]))) < 0.6 and min(image.shape) > 8:
@@ -165,7 +167,7 @@ def _joined(parts: list[Faces]) -> Faces:
     )
 
 
-def _paste(canvas: Image, scenes: list[Scene], there: Faces, recipe: Composition, rng: np.random.Generator) -> Faces:
+def _paste(canvas: Image, scenes: list[Scene], there: Faces, *, recipe: Composition, rng: np.random.Generator) -> Faces:
     """Blend faces of other scenes, with some of their surroundings, into free places; returns them."""
     side = recipe.side
     whole = Window(0, 0, side, side)
@@ -180,7 +182,9 @@ def _paste(canvas: Image, scenes: list[Scene], there: Faces, recipe: Composition
         size = float(np.exp(rng.uniform(*np.log(_PASTED_PX)))) * min(1.0, side / 256)
         aim = tuple(rng.uniform(0.6 * size, side - 0.6 * size, 2))
         mirrored = bool(rng.random() < 0.5)
-        affine = _affine((x + w / 2, y + h / 2), aim, size / max(w, h), _angle(recipe, rng), 1.0, mirrored=mirrored)
+        affine = _affine(
+            (x + w / 2, y + h / 2), aim, size / max(w, h), degrees=_angle(recipe, rng), aspect=1.0, mirrored=mirrored
+        )
         moved = _visible(_moved(_only(scene.faces, face), affine, mirrored=mirrored), whole)
         if not len(moved) or _overlapping(moved.boxes[0], _joined([there, *pasted]).boxes):
             continue
@@ -190,7 +194,7 @@ def _paste(canvas: Image, scenes: list[Scene], there: Faces, recipe: Composition
         # What lies beyond the scene's own border must not come along.
         inside = cv2.warpAffine(np.full(scene.image.shape, 255, np.uint8), affine, (side, side))
         soft = cv2.blur(cv2.min(mask, inside), (2 * int(reach / 8) + 1,) * 2).astype(np.float32) / 255
-        part = _warped(scene.image, affine, (side, side), rng).astype(np.float32)
+        part = _warped(scene.image, affine, (side, side), rng=rng).astype(np.float32)
         canvas[:] = (canvas + soft * (part - canvas)).astype(np.uint8)
         pasted.append(moved)
     return _joined([_none(), *pasted])
@@ -211,7 +215,7 @@ def _overlapping(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:
     return bool((gap < box[2:] + others[:, 2:] / 2).all(axis=1).any())
 
 
-def _hide(canvas: Image, faces: Faces, recipe: Composition, rng: np.random.Generator) -> None:
+def _hide(canvas: Image, faces: Faces, recipe: Composition, *, rng: np.random.Generator) -> None:
     """Draw masks and sunglasses over some of the faces."""
     for points in faces.points[~np.isnan(faces.points).any(axis=(1, 2)) & ~faces.ignored]:
         right_eye, left_eye, nose, right_mouth, left_mouth = points

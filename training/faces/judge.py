@@ -85,7 +85,7 @@ def judge(detect: Callable[[NDArray[np.uint8]], Found], scenes: Iterable[Scene],
         first = len(sizes)
         real = np.flatnonzero(~faces.ignored)
         sizes += (faces.boxes[real, 2:].max(axis=1) / zoom).tolist()
-        for score, hit in _matched(found.boxes, found.scores, faces, real):
+        for score, hit in _matched(found.boxes, found.scores, faces, real=real):
             scores.append(score)
             hits.append(hit if hit < 0 else first + hit)
     order = np.argsort(-np.array(scores, np.float32), kind="stable")
@@ -93,7 +93,7 @@ def judge(detect: Callable[[NDArray[np.uint8]], Found], scenes: Iterable[Scene],
 
 
 def _matched(
-    boxes: NDArray[np.float32], scores: NDArray[np.float32], faces: Faces, real: NDArray[np.int64]
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], faces: Faces, *, real: NDArray[np.int64]
 ) -> Iterable[tuple[float, int]]:
     """Score and face of each detection, best first; what lies on an ignored face, or finds one again, is left out."""
     taken: set[int] = set()

@@ -16,7 +16,7 @@ _NOISE = np.random.default_rng(0).standard_normal(1 << 21).astype(np.float32)
 def develop(image: Image, recipe: Photometry, rng: np.random.Generator) -> Image:
     """A picture as another camera, in other light, would have given it; same shape."""
     if rng.random() < recipe.tone:
-        image = _toned(image, rng.uniform(0.6, 1.5), rng.normal(0, 20), float(np.exp(rng.normal(0, 0.3))))
+        image = _toned(image, rng.uniform(0.6, 1.5), rng.normal(0, 20), gamma=float(np.exp(rng.normal(0, 0.3))))
     if rng.random() < recipe.shaded:
         image = _shaded(image, rng)
     if rng.random() < recipe.blurred:
@@ -24,7 +24,7 @@ def develop(image: Image, recipe: Photometry, rng: np.random.Generator) -> Image
     if rng.random() < recipe.shaken:
         image = _shaken(image, rng)
     if rng.random() < recipe.dark:
-        image = _toned(image, rng.uniform(0.12, 0.5), 0.0, 1.0)
+        image = _toned(image, rng.uniform(0.12, 0.5), 0.0, gamma=1.0)
     if rng.random() < recipe.noisy:
         image = _noisy(image, rng.uniform(1, recipe.noise_sigma), rng)
     if rng.random() < recipe.compressed:
@@ -34,7 +34,7 @@ def develop(image: Image, recipe: Photometry, rng: np.random.Generator) -> Image
     return image
 
 
-def _toned(image: Image, contrast: float, brightness: float, gamma: float) -> Image:
+def _toned(image: Image, contrast: float, brightness: float, *, gamma: float) -> Image:
     levels = (np.arange(256, dtype=np.float32) / 255) ** gamma * 255
     table = np.clip((levels - 128 * (contrast > 0.55)) * contrast + 128 * (contrast > 0.55) + brightness, 0, 255)
     return _u8(cv2.LUT(image, table.astype(np.uint8)))

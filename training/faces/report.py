@@ -38,7 +38,9 @@ def report(run: Path, archive: Path) -> Path:
         Section("The run", preformatted(facts)),
         Section("The recipe", preformatted(recipe)),
     ]
-    return write_page(run / "report", run.name, "The float model, on the val scenes in a 320x240 frame.", sections)
+    return write_page(
+        run / "report", run.name, "The float model, on the val scenes in a 320x240 frame.", sections=sections
+    )
 
 
 def _recall(answers: Answers) -> Figure:

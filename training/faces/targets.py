@@ -50,13 +50,13 @@ def targets(faces: Faces, side: int, rule: Assignment) -> NDArray[np.float32]:
             cells[_inside(grid, faces.boxes[index])][..., 0] = -1
         for index in order[~neither[order]]:
             if least <= sizes[index] <= most:
-                _answer(cells, grid, faces.boxes[index], faces.points[index], rule)
+                _answer(cells, grid, faces.boxes[index], points=faces.points[index], rule=rule)
         result.append(cells.reshape(-1, COLUMNS))
     return np.concatenate(result)
 
 
 def _answer(
-    cells: NDArray[np.float32], grid: Grid, box: NDArray[np.float32], points: NDArray[np.float32], rule: Assignment
+    cells: NDArray[np.float32], grid: Grid, box: NDArray[np.float32], *, points: NDArray[np.float32], rule: Assignment
 ) -> None:
     centre, size = box[:2] + box[2:] / 2, float(box[2:].max())
     radius = max(rule.radius_strides * grid.stride, rule.radius_share * size)

@@ -47,7 +47,7 @@ Step = Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]
 """One batch: pictures and targets in, the parts of the loss out."""
 
 
-def fit(recipe: Recipe, archive: Path, run: Path, begin_with: Path | None = None) -> None:
+def fit(recipe: Recipe, archive: Path, run: Path, *, begin_with: Path | None = None) -> None:
     """Train, or go on where the run folder's checkpoint ends; the best averaged model is ``model.keras``.
 
     ``begin_with`` names a ``model.keras`` or ``weights.npz`` that a new run starts with.
@@ -62,19 +62,19 @@ def fit(recipe: Recipe, archive: Path, run: Path, begin_with: Path | None = None
     if begin_with is not None and not state.is_file():
         model.set_weights(read_detector(begin_with).get_weights())
     history = checkpoint.restore(state, model) if state.is_file() else []
-    _describe(run, recipe, archive, kept, begin_with)
+    _describe(run, recipe, archive, kept=kept, begin_with=begin_with)
     scenes = read_scenes(archive, "val")
     typical = _typical(archive, recipe)
     step = _stepper(model, recipe)
     stream = batches(archive, recipe, len(history))
     for epoch in range(len(history), recipe.epochs):
-        row = _epoch(step, model, islice(stream, steps_of(recipe)), epoch, recipe)
+        row = _epoch(step, model, islice(stream, steps_of(recipe)), epoch=epoch, recipe=recipe)
         last = epoch + 1 == recipe.epochs
         if last or (epoch + 1) % recipe.judge_every == 0:
             with averaged(model, typical.astype(np.float32)):
                 kept.set_weights(model.get_weights())
             row |= figures(judge(detector(kept), scenes))
-            _keep(run, kept, row, history, last=last)
+            _keep(run, kept, row, history=history, last=last)
         history.append(row)
         checkpoint.save(state, model, history)
         write_atomically(run / "history.json", json.dumps(history, indent=1).encode())
@@ -146,6 +146,7 @@ def _epoch(
     step: Step,
     model: keras.Model,
     made: Iterator[Batch],
+    *,
     epoch: int,
     recipe: Recipe,
 ) -> dict[str, Any]:
@@ -168,7 +169,7 @@ def _typical(archive: Path, recipe: Recipe) -> NDArray[np.uint8]:
     return np.concatenate([make_batch(some, recipe, rng)[0][..., 0] for _ in range(16)])
 
 
-def _keep(run: Path, kept: keras.Model, row: dict[str, Any], history: list[dict[str, Any]], *, last: bool) -> None:
+def _keep(run: Path, kept: keras.Model, row: dict[str, Any], *, history: list[dict[str, Any]], last: bool) -> None:
     """Save the averaged model as ``last.keras``, and as ``model.keras`` where it is the best so far."""
     temporary = run / "new.keras"
     kept.save(temporary)
@@ -190,7 +191,7 @@ def _same_recipe(path: Path, recipe: Recipe) -> None:
     write_atomically(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode())
 
 
-def _describe(run: Path, recipe: Recipe, archive: Path, kept: keras.Model, begin_with: Path | None) -> None:
+def _describe(run: Path, recipe: Recipe, archive: Path, *, kept: keras.Model, begin_with: Path | None) -> None:
     """Write ``run.json``, what somebody needs to know to make the run again; a resumed run must have the same data."""
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     path = run / "run.json"

@@ -42,9 +42,9 @@ def run(config: Config, examinations: Iterable[tuple[str, Examination]] = EXAMIN
 
 def report(
     checks: Iterable[Check],
+    *,
     as_json: bool,
     write: Callable[[str], object],
-    *,
     onward: Callable[[Sequence[Check]], list[str]] = lambda _checks: [],
 ) -> int:
     """Write the checks, a line each as they come, or as one JSON object.

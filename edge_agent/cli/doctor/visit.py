@@ -56,7 +56,9 @@ class Visit:
     def _come(self) -> Connection:
         # An empty retained message as the will leaves nothing behind.
         will = f"{self.topics.base}/doctor", b""
-        connection = Connection(self._as_visitor, self._lessons.terms, will, self._changed.set, self.heard.put)
+        connection = Connection(
+            self._as_visitor, self._lessons.terms, will, changed=self._changed.set, on_message=self.heard.put
+        )
         try:
             connection.open()
             self._wait(lambda: connection.ready or connection.ended, connection)

@@ -107,8 +107,8 @@ class Pictures:
             self._uploads -= 1
 
     def _html(
-        self, request: Request, answer: dict[str, Any] | None = None, error: str = "", status: int = 200
+        self, request: Request, answer: dict[str, Any] | None = None, error: str = "", *, status: int = 200
     ) -> Response:
         visit = visit_of(request, self._config.kiosk.language)
-        page = predict_page(self._config, visit, self.mode == "token", answer, error)
+        page = predict_page(self._config, visit, asks_token=self.mode == "token", answer=answer, error=error)
         return HTMLResponse(page, status, headers=FRESH)

@@ -177,7 +177,7 @@ def _load(config: Config) -> Any:
     return Reader(config)
 
 
-def _predict(reader: Any, data: bytes, name: str, why: bool) -> dict[str, Any]:
+def _predict(reader: Any, data: bytes, name: str, *, why: bool) -> dict[str, Any]:
     from edge_agent.cameras.picture_files import decode_picture
 
     answer: dict[str, Any] = reader.read(decode_picture(data, name), name, why=why).as_dict()
