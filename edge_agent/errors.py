@@ -12,6 +12,7 @@
     ├── BrokerError             8   broker unreachable, or it refused us
     ├── StoreError              9   the window store cannot be read or written
     ├── ListenError            10   the page or the metrics cannot listen on their address
+    ├── UpdateError            11   models cannot be fetched, are not to be trusted, or do not work here
     └── ConfigError            78   the configuration is wrong (also a ValueError; 78 is sysexits' EX_CONFIG)
 
 Other codes: 0 is success; for commands that run until they are stopped, so is a stop. 1 means that ``doctor`` found a
@@ -78,6 +79,12 @@ class ListenError(CountenanceError):
     """The page or the metrics cannot listen on their address. That may change, so it is not a ConfigError."""
 
     exit_code = 10
+
+
+class UpdateError(CountenanceError):
+    """Models cannot be fetched, are not to be trusted, or do not work here; what was in use stays in use."""
+
+    exit_code = 11
 
 
 class ConfigError(CountenanceError, ValueError):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.vision.model import MODELS
+from quantization.release_commands import add_release
 from training.commands import add_data, run, source_of
 from training.data import HEADS, PUBLIC, SPLITS, Faces, divide, load, load_split
 
@@ -112,6 +113,8 @@ def _parser() -> argparse.ArgumentParser:
         "--sweep", type=Path, default=root / "benchmarks" / "results", help="figures of crop_margin and near_twins"
     )
     card.add_argument("--to", type=Path, default=root / "MODEL_CARD.md")
+
+    add_release(commands)
 
     same = commands.add_parser("same", help="count the differences of two files that evaluate --dump wrote")
     same.set_defaults(command=_same)

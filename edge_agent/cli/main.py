@@ -19,9 +19,10 @@ EXIT_CODES = """exit codes:
   1  doctor: something failed                  8  MQTT broker
   2  wrong command line                        9  window store
   3  a picture or film                        10  an address to listen on
-  4  camera                                   70  a defect in this program
-  5  face detector                            78  configuration
-  6  model missing or damaged                130  Ctrl-C before it was done
+  4  camera                                   11  an update of models
+  5  face detector                            70  a defect in this program
+  6  model missing or damaged                 78  configuration
+                                             130  Ctrl-C before it was done
 """
 
 
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--remove", action="store_true", help="delete the calibration and all it holds of these people")
     calibrate.set_defaults(run=_calibrate)
 
+    _add_model(commands)
+
     config = commands.add_parser("config", help="check a configuration, or print its JSON Schema")
     actions = config.add_subparsers(metavar="ACTION", required=True)
     check = actions.add_parser("check", help="say what is wrong with FILE, all of it")
@@ -137,6 +140,31 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", action="store_true", help="one JSON object instead of a table")
     bench.set_defaults(run=_bench)
     return parser
+
+
+def _add_model(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    model = commands.add_parser("model", help="signed updates of models: look, take, go back")
+    actions = model.add_subparsers(metavar="ACTION", required=True)
+
+    def add(name: str, summary: str, *, reads: bool) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=summary)
+        action.add_argument("-c", "--config", type=Path, metavar="FILE", help="names source, channel and folder")
+        action.set_defaults(run=_model, action=name, scheduled=False, off=False, name=None, source=None)
+        action.set_defaults(without_site=False, without_shadow=False)
+        if reads:
+            action.add_argument("--from", dest="source", metavar="SOURCE", help="a URL or a folder, e.g. a USB stick's")
+        return action
+
+    add("check", "say what is in use and what the channel offers", reads=True)
+    update = add("update", "take what the channel offers", reads=True)
+    add("rollback", "return to what was in use before", reads=False)
+    pin = add("pin", "stay with what is in use, or with one release", reads=True)
+    pin.add_argument("name", nargs="?", metavar="RELEASE", help="take this one; default: what is in use")
+    pin.add_argument("--off", action="store_true", help="follow the channel again")
+    for each in (update, pin):
+        each.add_argument("--without-site", action="store_true", help="accept that the site's calibration is set aside")
+        each.add_argument("--without-shadow", action="store_true", help="take it at once, without a try beside")
+    update.add_argument("--scheduled", action="store_true", help="carry on as the timer does: only what is due")
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:
@@ -257,6 +285,19 @@ def _calibrate(args: argparse.Namespace) -> int:
     config = load_config(args.config)
     setup("warning", form=config.log.format)
     return remove(config) if args.remove else calibrate(config, args.folder)
+
+
+def _model(args: argparse.Namespace) -> int:
+    from edge_agent.cli.model import model
+    from edge_agent.config import load_config
+    from edge_agent.host.logs import setup
+    from edge_agent.updates.updater import Wish
+
+    config = load_config(args.config)
+    setup("info" if args.scheduled else "warning", form=config.log.format)
+    action = "scheduled" if args.scheduled else "unpin" if args.off else args.action
+    wish = Wish(without_site=args.without_site, without_shadow=args.without_shadow)
+    return model(config, action, source=args.source, name=args.name, wish=wish)
 
 
 def _config_check(args: argparse.Namespace) -> int:

@@ -162,6 +162,16 @@ class ModelConfig(_Section):
     threads: Annotated[int, Field(ge=1, le=64)] = 1
 
 
+class UpdatesConfig(_Section):
+    """Signed updates of models."""
+
+    source: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
+    channel: Literal["stable", "canary"] = "stable"
+    automatic: bool = True
+    folder: Path = Path("/var/lib/countenance-models")
+    root_file: Path = Path("/etc/countenance/models-root.json")
+
+
 WINDOW_S = (1.0, 3600.0)
 """Shortest and longest window in seconds."""
 
@@ -268,6 +278,7 @@ class Config(_Section):
     detector: DetectorConfig = DetectorConfig()
     faces: FacesConfig = FacesConfig()
     model: ModelConfig = ModelConfig()
+    updates: UpdatesConfig = UpdatesConfig()
     window: WindowConfig = WindowConfig()
     privacy: PrivacyConfig = PrivacyConfig()
     mqtt: MqttConfig = MqttConfig()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.config import DetectorConfig, ModelConfig
 from edge_agent.detectors import DetectorKind
-from edge_agent.detectors.built_in_file import DetectorFile, read_detector
+from edge_agent.detectors.built_in_file import SHIPPED, DetectorFile, read_detector
 from edge_agent.detectors.grids import Cells, Found, logit, read
 from edge_agent.detectors.scaling import shrink
 from edge_agent.errors import ModelError
@@ -153,14 +154,14 @@ class _Network:
         return np.asarray((steps.astype(np.float32) - np.float32(zero)) * np.float32(scale), np.float32)
 
 
-def load_built_in(config: DetectorConfig, model: ModelConfig) -> BuiltInDetector:
-    """The shipped detector, self-tested, in the runtime that ``model`` names.
+def load_built_in(config: DetectorConfig, model: ModelConfig, path: Path = SHIPPED) -> BuiltInDetector:
+    """The shipped detector, or a release's, self-tested, in the runtime that ``model`` names.
 
     Raises:
         ModelError, MissingPackageError: the network or its runtime does not work here.
     """
     detector = BuiltInDetector(
-        read_detector(),
+        read_detector(path),
         longer_side=config.size,
         min_score=config.min_score,
         runtime=model.runtime,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import platform
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -82,6 +83,16 @@ def open_interpreter(content: bytes, choice: RuntimeChoice = "auto", threads: in
         raise ModelError(f"{name} refuses the model: {str(error).splitlines()[0]}") from error
     log.info("model runs in %s with %d thread(s)", name, threads)
     return name, interpreter
+
+
+def runs_on(choice: RuntimeChoice = "auto") -> str:
+    """Runtime and processor, e.g. ``litert/aarch64``; TensorFlow's own interpreter is litert's.
+
+    Raises:
+        MissingPackageError: as :func:`open_interpreter` does.
+    """
+    name, _ = _find(choice)
+    return f"{'litert' if name == 'tensorflow' else name}/{platform.machine()}"
 
 
 def read_tflite(path: Path, size_bytes: int, sha256: str) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from edge_agent.config import Config
 from edge_agent.errors import InputError
+from edge_agent.host.files import write_atomically
 from edge_agent.shares.reference import Reference
 from edge_agent.shares.site import Site
 from edge_agent.vision.model import ModelInfo, base64_text
@@ -67,18 +67,9 @@ def write_site(path: Path, site: Site) -> None:
         error_before=site.error_before,
         error_after=site.error_after,
     )
-    part = path.with_name(path.name + ".part")
     try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:  # noqa: PTH123
-            target.write(file.model_dump_json(indent=1) + "\n")
-            target.flush()
-            os.fsync(target.fileno())
-        if os.geteuid() == 0:  # by sudo: the agent runs as the folder's owner
-            owner = path.parent.stat()
-            os.chown(part, owner.st_uid, owner.st_gid)
-        part.replace(path)
+        write_atomically(path, (file.model_dump_json(indent=1) + "\n").encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise InputError(f"{path}: cannot write the calibration: {error.strerror}; is the folder there?") from error
 
 

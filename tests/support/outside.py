@@ -54,6 +54,8 @@ MODULES = {
     "tests/test_makefile.py",
     "tests/test_privacy.py",
     "tests/training/test_data.py",
+    "tests/updates/test_attacks.py",
+    "tests/updates/test_killed.py",
     "tests/vision/test_stillness.py",
     "tests/mqtt/test_limits.py",
 }
