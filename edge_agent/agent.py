@@ -14,6 +14,7 @@ from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config
 from edge_agent.config.reminders import ACKNOWLEDGE_USE
 from edge_agent.errors import ConfigError, CountenanceError
+from edge_agent.first_start.trial import trial_ends_s
 from edge_agent.health.counters import Counter, Health
 from edge_agent.host.systemd import Notifier
 from edge_agent.live import Live
@@ -43,6 +44,7 @@ class Agent:
         health: counters.
         store: takes every closed window, and remembers a pause.
         window: gathers what is seen.
+        trial_window: gathers it while somebody tries the device alone.
         pipeline: reads every frame.
         capture: brings the frames.
         tell_news: called when the store or the agent's state has something new.
@@ -60,6 +62,7 @@ class Agent:
         health: Health,
         store: Store,
         window: Window,
+        trial_window: Window,
         pipeline: Pipeline,
         capture: LatestFrame,
         tell_news: Callable[[], None],
@@ -70,6 +73,7 @@ class Agent:
         self._config, self._ready = config, ready
         self._live, self._health, self._store = live, health, store
         self._window, self._pipeline, self._capture = window, pipeline, capture
+        self._usual_window, self._trial_window = window, trial_window
         self._tell_news, self._read_config, self._reload_asked = tell_news, read_config, reload_asked
         self._notifier = notifier or Notifier()
         self._requests: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -153,6 +157,10 @@ class Agent:
                 start_monotonic_s=report.start_monotonic_s + late_s,
                 window_start=report.window_start + timedelta(seconds=late_s),
             )
+        if self._live.state.is_trial:  # for the page alone
+            self._pipeline.tell_timings(suppressed=True, published=False)
+            self._live.update(report=report, seq=None)
+            return
         self._pipeline.tell_timings(suppressed=report.suppressed, published=report.shares is not None)
         stored = self._store.append(report)
         self._live.update(report=stored.report, seq=stored.seq)
@@ -160,6 +168,7 @@ class Agent:
 
     def _carry_out_requests(self) -> None:
         self._follow_pause()
+        self._follow_trial()
         while not self._requests.empty():
             self._requests.get()()
         if not self._reload_asked.empty():
@@ -219,6 +228,23 @@ class Agent:
         log.info("paused" if paused else "resumed")
         self._tell_news()
 
+    def _follow_trial(self) -> None:
+        """Begin or end to try it alone. What is seen in one of the two windows never gets into the other."""
+        is_trial = trial_ends_s(time.monotonic()) is not None
+        if is_trial == self._live.state.is_trial:
+            return
+        if self._window.frames:
+            self._close_window()
+        self._window = self._trial_window if is_trial else self._usual_window
+        self._window.restart(time.monotonic())
+        self._pipeline.fill(self._window)
+        self._pipeline.forget()
+        self._live.update(is_trial=is_trial, report=None, seq=None)
+        if is_trial:
+            log.warning("tried alone for a while: the page shows one person, and nothing is stored or sent")
+        else:
+            log.info("no longer tried alone")
+
     def _set_window(self, seconds: float) -> None:
         self._close_window()
         self._live.update(window_s=seconds)
@@ -250,6 +276,8 @@ class Agent:
             parts.append(": ".join(in_words(state.trouble, self._config.camera.rotate_deg)))
         if state.report is not None and state.report.frames:
             parts.append(f"{state.report.frames / max(state.report.window_s, 0.1):.0f} frames/s")
+        if state.is_trial:
+            parts.append("tried alone: nothing is stored or sent")
         if self._store.in_memory:
             parts.append(f"windows in memory only: {self._store.reason}")
         return ", ".join(parts)

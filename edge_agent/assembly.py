@@ -109,6 +109,11 @@ class Assembly:
         self._wake_publisher: Callable[[], None] = lambda: None
         self._estimator = self._classifier.share_estimator()
         window = Window(config.window, config.privacy, self._estimator)
+        trial_window = Window(
+            config.window.model_copy(update={"rolling_s": 0.0}),
+            config.privacy.model_copy(update={"min_people": 1}),
+            self._estimator,
+        )
         self._calibrator = Calibrator(self._classifier, site_path(config))
         self._agent = Agent(
             config=config,
@@ -125,6 +130,7 @@ class Assembly:
             health=self._health,
             store=self._store,
             window=window,
+            trial_window=trial_window,
             pipeline=Pipeline(
                 self._detector,
                 self._classifier,

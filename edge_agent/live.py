@@ -37,6 +37,8 @@ class LiveState:
     """The window that was closed last, in this session."""
     seq: int | None = None
     """Its number in the store."""
+    is_trial: bool = False
+    """Whether somebody tries it alone: ``report`` is then for the page alone, and in no store."""
     identified_monotonic_s: float | None = None
     """When somebody last asked this device to show itself."""
 

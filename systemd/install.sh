@@ -30,6 +30,7 @@ readonly SOURCE
 readonly PREFIX=/opt/countenance CONFIG=/etc/countenance STATE=/var/lib/countenance ACCOUNT=countenance
 readonly KIOSK_ACCOUNT=countenance-kiosk
 readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
+readonly SETUP_UNITS=(countenance-setup.service countenance-setup-write.service countenance-setup-write.path)
 readonly DROP_INS=$UNITS/$SERVICE.d COMMAND=/usr/local/bin/edge-agent
 readonly PYTHON=/usr/bin/python3 # the system's: only it sees apt's picamera2
 readonly READY_S=60 SETTLE_S=5 NEEDED_MB=800
@@ -228,7 +229,13 @@ install_detector() {
 # Installs the release's unit and drop-ins; drop-ins chosen earlier are kept and updated.
 install_units() {
     local units=$1/systemd name
-    run install -m 0644 "$units/$SERVICE" "$UNITS/$SERVICE"
+    for name in "$SERVICE" "${SETUP_UNITS[@]}"; do
+        if [[ -e $units/$name || -n $DRY_RUN ]]; then
+            run install -m 0644 "$units/$name" "$UNITS/$name"
+        else
+            run rm -f "$UNITS/$name" # an older release has no setup in a browser
+        fi
+    done
     run install -d "$DROP_INS"
     for name in raspberry-pi jetson network-camera; do
         if [[ $CAMERA == "$name" || (-z $CAMERA && -e $DROP_INS/40-$name.conf) ]]; then
@@ -307,6 +314,7 @@ activate() {
     install_password # before anything is switched, since it may fail
     switch_to "$release"
     run systemctl -q enable "$SERVICE"
+    [[ ! -e $UNITS/${SETUP_UNITS[0]} ]] || run systemctl -q enable "${SETUP_UNITS[0]}" "${SETUP_UNITS[2]}"
     if [[ -n $KIOSK_WANTED ]]; then
         run systemctl -q enable "$KIOSK"
         [[ -n $DRY_RUN ]] || grep -qs '^kiosk:' "$CONFIG/agent.yaml" ||
@@ -379,7 +387,7 @@ remove_state() {
 
 uninstall() {
     local unit
-    for unit in "$KIOSK" "$SERVICE"; do
+    for unit in "$KIOSK" "${SETUP_UNITS[@]}" "$SERVICE"; do
         [[ -e $UNITS/$unit ]] || continue
         if [[ -d /run/systemd/system ]]; then run systemctl -q disable --now "$unit"; else run systemctl -q disable "$unit"; fi
         run rm -rf "${UNITS:?}/$unit" "$UNITS/$unit.d"

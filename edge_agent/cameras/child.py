@@ -16,6 +16,7 @@ import select
 import signal
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,6 +82,7 @@ class ChildCamera:
         self._stall_s = stall_s
         self._opening_s = OPENING_S
         self._first: Picture | None = None
+        self._closing = threading.Lock()
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -120,13 +122,14 @@ class ChildCamera:
 
     def close(self) -> None:
         """End the child and what it started, by force if they do not end."""
-        if self._child.returncode is None:
-            self._signal(signal.SIGTERM)
-            end_s = time.monotonic() + KILL_AFTER_S
-            while not self._has_ended() and time.monotonic() < end_s:
-                time.sleep(0.01)
-            self._signal(signal.SIGKILL)  # before waiting for the child: until then the group's id belongs to it
-            self._child.wait()
+        with self._closing:  # once it was waited for, its id may be that of another process
+            if self._child.returncode is None:
+                self._signal(signal.SIGTERM)
+                end_s = time.monotonic() + KILL_AFTER_S
+                while not self._has_ended() and time.monotonic() < end_s:
+                    time.sleep(0.01)
+                self._signal(signal.SIGKILL)  # before waiting for the child: until then the group's id belongs to it
+                self._child.wait()
         for stream in (self._child.stdout, self._child.stderr):
             if stream is not None:
                 stream.close()

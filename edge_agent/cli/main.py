@@ -115,8 +115,15 @@ def _parser() -> argparse.ArgumentParser:
     schema.set_defaults(run=_config_schema)
 
     first = commands.add_parser("setup", help="choose camera, broker and page, write the configuration, and start")
-    first.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the service's, else ./agent.yaml")
+    way = first.add_mutually_exclusive_group()
+    way.add_argument("-o", "--output", type=Path, metavar="FILE", help="default: the service's, else ./agent.yaml")
+    way.add_argument("--code", action="store_true", help="open /setup for a browser: print its address and a code")
+    way.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # countenance-setup.service
+    way.add_argument("--apply", action="store_true", help=argparse.SUPPRESS)  # countenance-setup-write.service
     first.set_defaults(run=_setup)
+
+    alone = commands.add_parser("try-alone", help="for 15 minutes the page shows one person's figures, kept nowhere")
+    alone.set_defaults(run=_try_alone)
 
     fetch = commands.add_parser("fetch-detector", help="download and verify the YuNet face detector")
     fetch.add_argument("--from", dest="source", type=Path, metavar="FILE", help="take this file, without internet")
@@ -330,11 +337,25 @@ def _config_schema(args: argparse.Namespace) -> int:
 
 
 def _setup(args: argparse.Namespace) -> int:
-    from edge_agent.cli.setup import setup_here
+    from edge_agent.cli.setup import browser, setup_here
+    from edge_agent.config import KioskConfig
+    from edge_agent.first_start.code import SetupPlaces
     from edge_agent.host.logs import setup
 
-    setup("warning", form="text")
-    return setup_here(args.output)
+    setup("info" if args.serve or args.apply else "warning")
+    if args.code:
+        return browser.open_setup(SetupPlaces())
+    if args.serve:
+        return browser.serve(SetupPlaces(), KioskConfig().port)
+    return browser.apply(SetupPlaces()) if args.apply else setup_here(args.output)
+
+
+def _try_alone(_args: argparse.Namespace) -> int:
+    from edge_agent.first_start.trial import TRIAL_S, begin_trial, trial_folder
+
+    begin_trial(trial_folder())
+    print(f"For {TRIAL_S / 60:.0f} minutes the page shows the figures of one person. They are neither stored nor sent.")
+    return 0
 
 
 def _fetch_detector(args: argparse.Namespace) -> int:

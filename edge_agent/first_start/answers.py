@@ -89,6 +89,8 @@ class Answers(_Part):
     broker: BrokerAnswer | None = None
     page: PageAnswer = "display"
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")] = "en"
+    alone: bool = False
+    """Try it alone for a quarter of an hour, once it runs."""
 
     @field_validator("place")
     @classmethod

@@ -108,7 +108,7 @@ class _Collector:
 
         family = GaugeMetricFamily("countenance_share_percent", "Latest window's shares of people", labels=["emotion"])
         state, familiar = self._live.state, None
-        shares = None if state.report is None else state.report.shares
+        shares = None if state.report is None or state.is_trial else state.report.shares
         age_s, stale_after_s = state.report_age_s(time.monotonic()), state.stale_after_s
         if shares is not None and age_s is not None and stale_after_s is not None and age_s <= stale_after_s:
             for emotion, share in shares.percentages.items():

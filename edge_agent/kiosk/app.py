@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -19,12 +18,13 @@ from starlette.routing import Route
 from edge_agent.config import Config
 from edge_agent.kiosk.calibrating import Calibrating
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
+from edge_agent.kiosk.files import TYPES, static
 from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
 from edge_agent.kiosk.language import load_language
 from edge_agent.kiosk.pages import board
 from edge_agent.kiosk.reading.routes import Pictures
-from edge_agent.kiosk.render import STATIC, Html, build, digest, static_names
+from edge_agent.kiosk.render import STATIC, Html, build
 from edge_agent.kiosk.settings import check_logo, shown_labels
 from edge_agent.kiosk.view import figures
 from edge_agent.kiosk.visit import Visit, visit_of
@@ -33,20 +33,6 @@ from edge_agent.store import Store
 from edge_agent.store.table import csv_lines
 from edge_agent.store.trend import Corrector
 from edge_agent.vision.sitting import Calibrator
-
-_TYPES = {
-    ".css": "text/css",
-    ".jpeg": "image/jpeg",
-    ".jpg": "image/jpeg",
-    ".js": "text/javascript",
-    ".json": "application/json",
-    ".png": "image/png",
-    ".svg": "image/svg+xml",
-    ".txt": "text/plain",
-    ".webp": "image/webp",
-    ".woff2": "font/woff2",
-}
-
 
 READERS = 2
 """Answers at a time that go through many windows; each has a thread."""
@@ -89,7 +75,7 @@ class Site:
         """The ASGI application, behind its guard."""
         get = {
             "/": self.board,
-            "/static/{name}": self.static,
+            "/static/{name}": static,
             "/logo": self.logo,
             "/openapi.json": self.openapi,
             "/api/current": self.current,
@@ -109,24 +95,11 @@ class Site:
         page = self._page(visit_of(request, self._config.kiosk.language), self._figures(self._live.state))
         return HTMLResponse(page, headers=FRESH)
 
-    async def static(self, request: Request) -> Response:
-        """Files of the page. With their hash in the address browsers keep them for ever, else they ask again with the
-        ETag."""
-        name = request.path_params["name"]
-        if name not in static_names():
-            return PlainTextResponse("not found", 404)
-        etag = f'"{digest(name)}"'
-        keep = request.query_params.get("v") == digest(name)
-        headers = {"etag": etag, "cache-control": "public, max-age=31536000, immutable" if keep else "no-cache"}
-        if request.headers.get("if-none-match") == etag:
-            return Response(status_code=304, headers=headers)
-        return FileResponse(STATIC / name, media_type=_TYPES[Path(name).suffix], headers=headers)
-
     async def logo(self, _request: Request) -> Response:
         """The operator's logo."""
         if self._logo is None:
             return PlainTextResponse("kiosk.logo is not set", 404)
-        return FileResponse(self._logo, media_type=_TYPES[self._logo.suffix.lower()], headers=FRESH)
+        return FileResponse(self._logo, media_type=TYPES[self._logo.suffix.lower()], headers=FRESH)
 
     async def openapi(self, _request: Request) -> Response:
         """The description of the API."""

@@ -67,9 +67,12 @@ def shown(report: WindowReport | None, state: State) -> Shown | None:
 
 
 def doubt_of(live: LiveState, state: State) -> str | None:
-    """Why the figures are rough: what most faces suffer from, or ``low`` quality; None if they are not."""
+    """Why the figures are no usual ones: ``alone`` while somebody tries the device, what most faces suffer from, or
+    ``low`` quality; None if they are."""
     if state not in (State.LIVE, State.NOBODY):
         return None
+    if live.is_trial:
+        return "alone"
     if live.trouble is not None:
         return "tilted" if live.trouble.is_tilt else live.trouble.value
     quality = None if live.report is None or live.report.shares is None else live.report.shares.quality

@@ -118,6 +118,10 @@ class Pipeline:
         self._window.count_frame(frame.captured_monotonic_s)
         self._view.judge()
 
+    def fill(self, window: Window) -> None:
+        """From now on read into this window."""
+        self._window = window
+
     def forget(self) -> None:
         """Drop all tracks, and the timings of an open window, as a pause does."""
         self._tracker.forget()

@@ -41,7 +41,7 @@ def test_from_the_questions_to_a_configuration_that_the_doctor_takes(
     file = tmp_path / "agent.yaml"
     answer(
         monkeypatch,
-        "2", "1", camera.url, "1", "Flur: \"oben\"", "3", "127.0.0.1", "n", str(broker.port), "", "2", "3",
+        "2", "1", camera.url, "1", "Flur: \"oben\"", "3", "127.0.0.1", "n", str(broker.port), "", "2", "3", "n",
     )  # fmt: skip
     assert main(["setup", "-o", str(file)]) == 0
     told = capsys.readouterr().out

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from edge_agent.config import Config, make_config
 from edge_agent.config.yaml_text import parse_yaml
 from edge_agent.errors import ConfigError, InputError
 from edge_agent.first_start.answers import Answers, as_yaml
+from edge_agent.host.whole_files import write_whole
 from edge_agent.preflight import check_fit
 from edge_agent.vision.model import load_model
 
@@ -35,14 +35,11 @@ def place(answers: Answers, file: Path, *, store: Path | None = None) -> Config:
     config = make_config(parse_yaml(text, str(file)), str(file), {})
     without_password = config.mqtt.model_copy(update={"password_file": None})  # it is not there yet
     check_fit(config.model_copy(update={"mqtt": without_password}), lambda: load_model(None).info.labels)
-    try:
-        if file.exists():
-            shutil.copy2(file, file.with_name(file.name + BEFORE))
-        if answers.broker is not None and answers.broker.password:
-            _write(password_file, answers.broker.password + "\n")
-        _write(file, text)
-    except OSError as error:
-        raise InputError(f"{file}: cannot write the configuration: {error.strerror}; run this with sudo") from error
+    if file.exists():
+        write_whole(file.with_name(file.name + BEFORE), file.read_bytes())
+    if answers.broker is not None and answers.broker.password:
+        write_whole(password_file, f"{answers.broker.password}\n".encode())
+    write_whole(file, text.encode())
     return config
 
 
@@ -54,16 +51,3 @@ def check_place(file: Path) -> None:
         raise InputError(f"{file}: this user may not write there; run this with sudo, or name a file with -o FILE")
     if file.exists() and not file.is_file():
         raise ConfigError(f"{file}: this is no regular file; name another with -o FILE")
-
-
-def _write(path: Path, text: str) -> None:
-    """In one step and for the group of its folder alone, which is the service's: it may hold a password."""
-    new = path.with_name(f".{path.name}.new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        os.fchown(file.fileno(), -1, path.parent.stat().st_gid)
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

@@ -61,7 +61,8 @@ def ask(write: Callable[[str], object] = print) -> Answers:
         broker = _ask_broker(write)
         page = _choose("Where is the page shown?", PAGES, write)
         language = _choose("The page's language?", {tag: tag for tag in _english_first(available())}, write)
-        return Answers(camera=camera, name=name, place=place, broker=broker, page=page, language=language)
+        alone = _yes("Try it alone for 15 minutes? Figures of one person are then shown, and neither stored nor sent.")
+        return Answers(camera=camera, name=name, place=place, broker=broker, page=page, language=language, alone=alone)
     except EOFError:
         raise ConfigError("setup: the input ended before the last question; nothing was written") from None
 

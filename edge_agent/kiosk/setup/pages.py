@@ -1,0 +1,91 @@
+"""The three pages of ``/setup``: the code, the questions, and the way to the encrypted address."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from edge_agent.cameras.found import FoundCamera
+from edge_agent.first_start.answers import BANNED_PLACES, Answers, PageAnswer, Place
+from edge_agent.kiosk.language import Language, available, load_language
+from edge_agent.kiosk.render import Html, data_block, fill, join, static_url
+
+ROTATIONS = (0, 90, 180, 270)
+
+
+def code_page(words: Language, query: str, refusal: str) -> Html:
+    """Asks for the code; ``refusal`` says why the last one was not taken."""
+    return fill(
+        "setup_code.html",
+        {
+            **_common(words, query),
+            **_texts(words, "setup_code_intro", "setup_code_label", "setup_code_send", "setup_code_delete"),
+            "action": f"/setup/code{query}",
+            "error": words.text(f"setup_code_{refusal}") if refusal else "",
+        },
+    )
+
+
+def tls_page(words: Language, query: str, address: str) -> Html:
+    """On a connection that anybody could read: the way to one that nobody can."""
+    return fill(
+        "setup_tls.html",
+        {
+            **_common(words, query),
+            **_texts(words, "setup_tls_intro", "setup_tls_warning", "setup_tls_link"),
+            "address": address,
+        },
+    )
+
+
+def questions_page(words: Language, query: str, cameras: Sequence[FoundCamera]) -> Html:
+    """All questions on one page."""
+    keys = [key for key in words.texts if key.startswith("setup_") and "{" not in words.texts[key]]
+    return fill(
+        "setup.html",
+        {
+            **_common(words, query),
+            **_texts(words, *keys),
+            "cameras": join([_option(camera.name, f"{camera.backend} {camera.source}") for camera in cameras]),
+            "rotations": join([_option(f"{words.number(degrees)}°", degrees) for degrees in ROTATIONS]),
+            "places": join([_radio("place", place, words.text(f"setup_place_{place}")) for place in get_args(Place)]),
+            "pages": join([_radio("page", page, words.text(f"setup_page_{page}")) for page in get_args(PageAnswer)]),
+            "languages": join([_option(_name(tag), tag, is_chosen=tag == words.tag) for tag in available()]),
+            "name": Answers().name,
+            "page": data_block({"texts": words.texts, "banned": BANNED_PLACES, "figures": {"emotions": []}}),
+        },
+    )
+
+
+def _common(words: Language, query: str) -> dict[str, Any]:
+    arabic = words.texts["dir"] == "rtl"
+    links = [fill("setup_language.html", {"tag": tag, "name": _name(tag)}) for tag in available() if tag != words.tag]
+    return {
+        "lang": words.tag,
+        "dir": words.texts["dir"],
+        "font": f"/static/{'vazirmatn-arabic.woff2' if arabic else 'figtree-latin.woff2'}",
+        "css": static_url("kiosk.css"),
+        "setup_css": static_url("setup.css"),
+        "script": static_url("setup.js"),
+        "icon": static_url("icon.svg"),
+        "query": query,
+        "language_links": join(links),
+        **_texts(words, "setup_title", "setup_languages"),
+    }
+
+
+def _name(tag: str) -> str:
+    """A language's own name."""
+    return load_language(tag).texts["name"]
+
+
+def _texts(words: Language, *keys: str) -> dict[str, str]:
+    return {key: words.texts[key] for key in keys}
+
+
+def _option(text: str, value: object, *, is_chosen: bool = False) -> Html:
+    return fill("option.html", {"value": value, "text": text, "chosen": Html(" selected") if is_chosen else ""})
+
+
+def _radio(name: str, value: str, text: str) -> Html:
+    return fill("radio.html", {"name": name, "value": value, "text": text})
