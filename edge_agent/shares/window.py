@@ -40,6 +40,8 @@ KEPT_GROUPS = 500
 UPRIGHT, UPRIGHT_OF_FEW = 1.0, 1.5
 """Mean log odds of being upright, of n people in a window, below which nobody is read: the first, plus the second
 divided by the square root of n."""
+KEPT_ODDS = 50
+"""Tracks of earlier windows whose odds are held together with a window's own: a camera does not turn by itself."""
 
 
 class FrameRate:
@@ -109,6 +111,7 @@ class Window:
         self.rolling_people = RollingPeople(config.rolling_s, privacy.min_people)
         self._rolling_shares: Shares | None = None
         self._past = PastDay(estimator)
+        self._earlier_odds: deque[float] = deque(maxlen=KEPT_ODDS)
         self.restart(clock.monotonic_s())
 
     def restart(self, now_monotonic_s: float) -> None:
@@ -219,9 +222,8 @@ class Window:
         }
         odds = [total / count for total, count in self._odds.values() if count >= least]
         # Which way is up, all faces before one camera have in common. Where most look wrong, the rest are mistakes.
-        # One or two alone may well be people whose faces tell little.
-        least_odds = UPRIGHT + UPRIGHT_OF_FEW / len(odds) ** 0.5 if len(odds) >= 3 else 0.0
-        looks_wrong = odds and statistics.mean(odds) < least_odds
+        looks_wrong = _looks_wrong(odds) or _looks_wrong([*self._earlier_odds, *odds])
+        self._earlier_odds.extend(odds)
         return {} if looks_wrong else counted
 
     def _shares(self, people: list[_Person], doubt: NDArray[np.float64]) -> Shares:
@@ -251,6 +253,15 @@ class Window:
             rows = self.rolling_people.rows
             self._rolling_shares = None if rows is None else self._estimator.estimate_people(rows, doubt)
         return RollingShares(self._config.rolling_s, self._rolling_shares)
+
+
+def _looks_wrong(odds: Sequence[float]) -> bool:
+    """Whether people with these odds are seen by a camera that hangs wrong.
+
+    One or two alone may well be people whose faces tell little.
+    """
+    least = UPRIGHT + UPRIGHT_OF_FEW / len(odds) ** 0.5 if len(odds) >= 3 else 0.0
+    return bool(odds) and statistics.mean(odds) < least
 
 
 def _rows(people: list[_Person]) -> NDArray[np.float64]:

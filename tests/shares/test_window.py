@@ -326,6 +326,22 @@ def test_where_most_are_tilted_nobody_is_read():
     assert (report.people, report.shares, report.gated) == (0, None, None)
 
 
+def test_three_who_pass_for_upright_do_not_turn_a_camera_that_hung_wrong():
+    """By chance a window of an upside-down camera may look right; those before it tell. Put right, it soon recovers."""
+    window = make_window(min_people=3, seconds=10)
+
+    def people_of(number: int, odds: float) -> int | None:
+        for track in range(5 * number + 1, 5 * number + 6):
+            for _ in range(10):
+                window.lean(track, odds)
+        see(window, dict.fromkeys(range(5 * number + 1, 5 * number + 6), "neutral"), frames=30)
+        return window.close(10.0 * (number + 1)).people
+
+    assert [people_of(number, -1.5) for number in range(3)] == [0] * 3
+    assert people_of(3, 4.0) == 0
+    assert [people_of(number, 4.0) for number in range(4, 8)][-1] == 5
+
+
 def test_one_who_lies_is_no_reason_to_read_nobody():
     window = make_window(min_people=3)
     for _ in range(30):
