@@ -33,7 +33,7 @@ def seen(subscriber: Subscriber, topic_end: str) -> list[Key]:
     return [(m.json["session"], m.json["seq"]) for m in subscriber.of(topic_end)]
 
 
-@pytest.mark.timeout(3600)
+@pytest.mark.timeout(7200)
 @pytest.mark.parametrize("rounds", [12, pytest.param(500, marks=pytest.mark.device)])
 def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, rounds: int) -> None:
     dice = random.Random(rounds)
@@ -45,7 +45,9 @@ def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, 
     with Subscriber(broker.port, "countenance/test/#") as subscriber:
         for _ in range(rounds):
             with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
-                time.sleep(dice.uniform(0.1, 5.0))
+                if dice.random() < 0.7:  # on a busy machine a start takes longer than a life is meant to
+                    wait_until(lambda: len(stored(database)) > len(taken), 60, "a window")  # noqa: B023
+                time.sleep(dice.uniform(0.1, 2.0))
                 agent.process.send_signal(signal.SIGKILL)
                 agent.process.wait()
             taken |= stored(database)
