@@ -90,6 +90,8 @@ def _in_plain_words(detail: ErrorDetails, keys: tuple[str, ...], value: Any, *, 
     if kind == "string_type":
         read_as = "yes or no" if isinstance(value, bool) else f"a {_KINDS.get(type(value), type(value).__name__)}"
         return f"must be a text: put it in quotes, or YAML takes it for {read_as}"
+    if kind == "tuple_type" and key.isdigit():
+        return f"must be a list itself, as in {keys[-2]}: [[one, another]]"
     if kind == "tuple_type":
         return f"must be a list, as in {key}: [{_shown(value) if isinstance(value, str) else 'one, another'}]"
     what = detail["msg"].removeprefix("Value error, ")

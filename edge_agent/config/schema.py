@@ -37,7 +37,7 @@ def _name_in_a_network(value: str) -> str:
     if (parts := _URL.fullmatch(value)) and parts["host"] != value:
         raise ValueError(f"must be the name or address alone; write {_as_keys(**parts.groupdict())}")
     if not value.isprintable() or not _MEANINGLESS_IN_A_NAME.isdisjoint(value):
-        raise ValueError("must be a host name or address, without spaces")
+        raise ValueError("must be a host name or address, without spaces or commas")
     try:
         value.encode("idna")  # as Python's sockets do
     except UnicodeError:
@@ -46,7 +46,7 @@ def _name_in_a_network(value: str) -> str:
 
 
 _URL = re.compile(r"(?:(?P<scheme>\w+)://)?(?:[^/@]*@)?(?P<host>\[[^]]*\]|[^:/@]*)(?::(?P<port>\d*))?(?:/.*)?")
-_MEANINGLESS_IN_A_NAME = set(" :/@[]")
+_MEANINGLESS_IN_A_NAME = set(" :/@[],;'\"\\")
 _ENCRYPTED = ("mqtts", "ssl", "tls", "wss")
 
 

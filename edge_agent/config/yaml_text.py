@@ -15,6 +15,8 @@ MOST_CHARACTERS = 32_768
 MOST_NESTED = 20
 LARGEST_NUMBER = 1 << 63
 _KINDS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "timestamp", "str", "seq", "map")}
+_OTHERWISE = re.compile(r"[:_]|\A[-+]?0[0-9]")
+"""In a number: YAML 1.1 counts 10:00 by sixties, and 010 by eights."""
 _NO_TEXT = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
 """Control characters and halves of a character: no name, path or topic can hold them."""
 
@@ -111,6 +113,8 @@ class _Loader(yaml.SafeLoader):
             ) from error
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise _problem("this number is too large; put it in quotes if it is a text", node)
+        if type(value) in (int, float) and _OTHERWISE.search(node.value):
+            raise _problem(f"YAML takes {node.value} for {value}; write the number plainly, or a text in quotes", node)
         if isinstance(value, str) and (found := _NO_TEXT.search(value)):
             raise _problem(f"a text cannot hold the character {found.group()!a}; take it out", node)
         return value

@@ -12,6 +12,8 @@ HIDDEN = "***"
 
 # RFC 3986, section 3.2.1. A password typed with a raw '/' or '@' is hidden as well: everything up to the last '@' goes.
 _URL_PASSWORD = re.compile(r"(?P<start>[a-zA-Z][\w+.-]*://[^\s/:@\"']*):[^\s\"']*@")
+_LOGIN = re.compile(r"(?P<start>(?<![\w.:/@-])[\w.-]+):(?!//)[^\s\"'@]+@(?=[\w\[])")
+"""``user:password@host`` as people type it without a scheme."""
 _KEY = r"[\w-]*(?:passw|passphrase|secret|token|api[_-]?key|user-pw|user_pw|credential)[\w-]*"
 # "token=abc", "password: abc", '"password": "a b"'
 _ASSIGNMENT = re.compile(
@@ -22,7 +24,8 @@ _IS_KEY = re.compile(rf"{_KEY}\Z", re.IGNORECASE)
 
 def redact(text: str) -> str:
     """``text`` with the passwords in URLs and the values of ``password=``, ``token=`` and the like as ``***``."""
-    text = _URL_PASSWORD.sub(rf"\g<start>:{HIDDEN}@", text)
+    for address in (_URL_PASSWORD, _LOGIN):
+        text = address.sub(rf"\g<start>:{HIDDEN}@", text)
     return _ASSIGNMENT.sub(rf"\g<start>{HIDDEN}", text)
 
 

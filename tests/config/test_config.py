@@ -134,6 +134,13 @@ def test_a_broken_file_is_refused_with_its_reason(tmp_path, text, expected):
         ("mqtt: {host: '[::1]:1883'}", "write host: ::1, port: 1883"),
         ("mqtt: {host: 'broker/mqtt'}", "write host: broker"),
         ("mqtt: {host: 'a:b:c'}", "must be a host name or address"),
+        ("mqtt: {host: 'me:geheim@broker'}", "'me:***@broker' is wrong: must be the name or address alone"),
+        ("mqtt: {host: 'broker,1883'}", "must be a host name or address, without spaces or commas"),
+        ("window: {seconds: 10:00}", "YAML takes 10:00 for 600; write the number plainly, or a text in quotes"),
+        ("camera: {source: 10:30:00}", "YAML takes 10:30:00 for 37800"),
+        ("privacy: {min_people: 010}", "YAML takes 010 for 8"),
+        ("window: {seconds: 1_0.5}", "YAML takes 1_0.5 for 10.5"),
+        ("camera: {masks: [0, 0, 1, 1]}", "must be a list itself, as in masks: [[one, another]]"),
         ("kiosk: {host: 'http://0.0.0.0:80'}", "write host: 0.0.0.0, port: 80"),
     ],
 )  # fmt: skip

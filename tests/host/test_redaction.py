@@ -10,6 +10,8 @@ from edge_agent.host.redaction import is_secret_name, redact
         ("rtsp://admin:hun@ter2@cam:554/stream", "rtsp://admin:***@cam:554/stream"),
         ("rtsp://admin:hun/ter2@cam/stream", "rtsp://admin:***@cam/stream"),
         ("rtsp://:hunter2@cam", "rtsp://:***@cam"),
+        ("me:hunter2@broker:1883", "me:***@broker:1883"),
+        ("mqtt.host: 'me:hun:ter2@broker' is wrong", "'me:***@broker' is wrong"),
         ("cannot open 'http://a:hunter2@b', retry", "cannot open 'http://a:***@b', retry"),
         ("rtspsrc location=rtsp://cam user-id=me user-pw=hunter2 ! fakesink", "user-pw=*** ! fakesink"),
         ("http://cam/mjpg?user=me&password=hunter2&x=1", "http://cam/mjpg?user=me&password=***&x=1"),
