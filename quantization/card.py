@@ -24,9 +24,11 @@ _HEADS = {"fer2013": "FER-2013 label", "ferplus": "FER+ majority of seven"}
 def write_card(models: Path, sweep: Path, to: Path) -> None:
     """Write the card from all models in a folder and the figures in ``sweep``.
 
-    The figures come from ``benchmarks.crop_margin --write`` and ``benchmarks.near_twins --write``. Raises ModelError
-    where a model's .json is broken, and InputError where figures are of another model than the one that is there.
+    The figures come from ``crop_margin``, ``near_twins`` and ``bias`` of the benchmarks, with ``--write``. Raises
+    ModelError where a model's .json is broken, and InputError where figures are of another model than the one that is
+    there.
     """
+    detector = read_detector_info(SHIPPED.with_suffix(".json"))
     infos = [read_info(path) for path in sorted(models.glob("*.json"))]
     shipped = next(info for info in infos if info.name == "emotion")
     text = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
@@ -40,7 +42,8 @@ def write_card(models: Path, sweep: Path, to: Path) -> None:
         training=_training(infos),
         default_head=shipped.default_head,
         calibration=_calibration(shipped),
-        **_detector(read_detector_info(SHIPPED.with_suffix(".json"))),
+        **_bias(sweep, infos, detector),
+        **_detector(detector),
     )
     write_atomically(to, text.encode())
 
@@ -116,6 +119,34 @@ def _public_test(folder: Path, infos: list[ModelInfo]) -> dict[str, str]:
         f"{widest['correlation']:.2f}).\nOn the others `{facts['model']}` is right in {others}",
         "tied": str(facts["tied_votes"]),
     }
+
+
+def _bias(folder: Path, infos: list[ModelInfo], detector: DetectorInfo) -> dict[str, str]:
+    """Two tables by group: how faces are found and how surely they are read, and what they are read as."""
+    path = folder / "bias.json"
+    audit = _results(path, infos)
+    if audit["detector_sha256"] != detector.sha256:
+        raise InputError(f"{path}: was measured with another {SHIPPED.name}; run its benchmark again")
+    found, read = [], []
+    for row in audit["groups"]:
+        group = f"{row['grouping'].replace('_group', '')} {row['group']}"
+        shares = [_interval(row["found"][name]) for name in ("yunet", "built_in")]
+        found.append((group, str(row["pictures"]), *shares, *(_interval(row[name]) for name in ("left_out", "doubt"))))
+        read.append((group, *(_interval(share, 0) for share in row["shares"])))
+    return {
+        "bias_found": _table(("group", "pictures", "YuNet finds", "built-in finds", "left out", "doubt"), found),
+        "bias_read": _table(("group", *audit["labels"]), read),
+        "bias_pictures": f"{audit['pictures']:,}",
+        "bias_frame": f"{audit['frame'][0]}x{audit['frame'][1]}",
+        "bias_side": str(audit["picture_px"]),
+        "bias_measured": f"{audit['head']} head of `{audit['model']}`, {audit['machine']}",
+    }
+
+
+def _interval(figure: Sequence[float], decimals: int = 1) -> str:
+    """A share and the ends of its interval, in percent."""
+    value, low, high = (f"{100 * end:.{decimals}f}" for end in figure)
+    return f"{value} ({low} to {high})"
 
 
 def _rows(info: ModelInfo) -> dict[str, str]:

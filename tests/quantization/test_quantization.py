@@ -161,7 +161,7 @@ def test_the_model_card_is_the_one_that_the_command_writes(tmp_path: Path) -> No
     assert (tmp_path / "card.md").read_text() == (root / "MODEL_CARD.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["near_twins.json", "crop_margin_tiny.json"])
+@pytest.mark.parametrize("name", ["near_twins.json", "crop_margin_tiny.json", "bias.json"])
 def test_figures_of_another_model_are_not_put_into_the_card(tmp_path: Path, name: str) -> None:
     results = Path(__file__).parents[2] / "benchmarks" / "results"
     for path in results.glob("*.json"):
