@@ -18,8 +18,9 @@ from pydantic import BaseModel
 
 from edge_agent.errors import InputError
 from edge_agent.host.runtime import RuntimeChoice
+from edge_agent.shares.reference import ReferenceFaces
 from edge_agent.vision.classifier import Classifier
-from edge_agent.vision.model import Head, Input, Model, ModelInfo, ReferenceFaces, SelfTest
+from edge_agent.vision.model import Head, Input, Model, ModelInfo, SelfTest
 from quantization.answers import ask_classifier
 from quantization.calibration import Calibration, certainty, fit
 from quantization.convert import FACTS, INT8, WEIGHTS

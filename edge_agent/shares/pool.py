@@ -58,14 +58,22 @@ def pooled_sums(cameras: Iterable[CameraSums], estimator: ShareEstimator) -> Sha
     people = sum(camera.people for camera in known)
     if not people:
         return None
-    raw, even = np.split(np.sum([camera.readings for camera in known], axis=0), 2)
-    return estimator.estimate_averages(
-        Averages(
-            people=people,
-            readings=np.concatenate([raw / raw.sum(), even / even.sum()]),
-            cameras=people**2 / sum(camera.people**2 for camera in known),
-        )
-    )
+    readings = np.sum([camera.readings for camera in known], axis=0)
+    return pooled_totals(people, readings, sum(camera.people**2 for camera in known), estimator=estimator)
+
+
+def pooled_totals(people: int, readings: Array, squares: float, *, estimator: ShareEstimator) -> Shares:
+    """The same from totals over all cameras, as a database adds them up.
+
+    Args:
+        people: of all windows, at least 1.
+        readings: see :class:`CameraSums`, summed over cameras.
+        squares: sum over cameras of the square of each one's people.
+        estimator: of the model that read the faces.
+    """
+    raw, even = np.split(readings, 2)
+    averages = np.concatenate([raw / raw.sum(), even / even.sum()])
+    return estimator.estimate_averages(Averages(people=people, readings=averages, cameras=people**2 / squares))
 
 
 def _readings(shares: Shares, labels: tuple[str, ...]) -> Array:

@@ -7,10 +7,14 @@ both readings over a group hold nearly all that the group's answers say about it
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
 Array = NDArray[np.float64]
 
@@ -23,6 +27,32 @@ class Reference:
     """Calibrated posteriors, shape (m, classes)."""
     labels: NDArray[np.int64]
     """Index of the true class, shape (m,)."""
+
+
+def base64_text(value: str) -> str:
+    """``value``, which must be base64; raises ValueError."""
+    try:
+        base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"not base64: {error}") from None
+    return value
+
+
+class ReferenceFaces(BaseModel):
+    """A :class:`Reference` as a model's .json holds it: the faces that its calibration was fitted on."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labels: Annotated[str, AfterValidator(base64_text)]
+    """uint8, the index of each face's true label, in base64."""
+    posteriors: Annotated[str, AfterValidator(base64_text)]
+    """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
+
+    def decode(self) -> Reference:
+        """The two arrays; raises ValueError if they do not belong together."""
+        labels = np.frombuffer(base64.b64decode(self.labels), np.uint8).astype(np.int64)
+        posteriors = np.frombuffer(base64.b64decode(self.posteriors), "<f2").astype(np.float64)
+        return Reference(posteriors.reshape(len(labels), -1), labels)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from edge_agent.errors import ModelError
 from edge_agent.host.runtime import read_model_file, read_tflite
 from edge_agent.shares.estimate import ShareEstimator
-from edge_agent.shares.reference import Reference
+from edge_agent.shares.reference import ReferenceFaces, base64_text
 from edge_agent.shares.site import Site
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -31,30 +30,6 @@ class Input(_Strict):
     height: int = Field(gt=0)
     width: int = Field(gt=0)
     colour: Literal["grey"]
-
-
-def base64_text(value: str) -> str:
-    """``value``, which must be base64; raises ValueError."""
-    try:
-        base64.b64decode(value, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"not base64: {error}") from None
-    return value
-
-
-class ReferenceFaces(_Strict):
-    """The network's answers to the faces that its calibration was fitted on, for :mod:`edge_agent.shares.reference`."""
-
-    labels: Annotated[str, AfterValidator(base64_text)]
-    """uint8, the index of each face's true label, in base64."""
-    posteriors: Annotated[str, AfterValidator(base64_text)]
-    """float16, calibrated posteriors of shape (faces, labels), row by row, in base64."""
-
-    def decode(self) -> Reference:
-        """The two arrays; raises ValueError if they do not belong together."""
-        labels = np.frombuffer(base64.b64decode(self.labels), np.uint8).astype(np.int64)
-        posteriors = np.frombuffer(base64.b64decode(self.posteriors), "<f2").astype(np.float64)
-        return Reference(posteriors.reshape(len(labels), -1), labels)
 
 
 class Head(_Strict):

@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from edge_agent.config import Config
 from edge_agent.errors import InputError
 from edge_agent.host.files import write_atomically
-from edge_agent.shares.reference import Reference
+from edge_agent.shares.reference import Reference, base64_text
 from edge_agent.shares.site import Site
-from edge_agent.vision.model import ModelInfo, base64_text
+from edge_agent.vision.model import ModelInfo
 
 log = logging.getLogger(__name__)
 

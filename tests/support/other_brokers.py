@@ -85,6 +85,20 @@ def amqtt(folder: Path, anonymous: bool = False) -> Iterator[int]:
 
 
 @contextmanager
+def nats_plain(folder: Path) -> Iterator[tuple[int, int]]:
+    """Without passwords; the ports of NATS's own protocol and of MQTT."""
+    program, own, port = require("nats-server", "nats-server"), free_port(), free_port()
+    config = folder / "nats.conf"
+    config.write_text(
+        f"host: 127.0.0.1\nport: {own}\nserver_name: test\njetstream {{store_dir: {folder}/js}}\n"
+        f"mqtt {{host: 127.0.0.1, port: {port}}}\n",
+        encoding="utf-8",
+    )
+    with _running([program, "-c", str(config)], folder, port):
+        yield own, port
+
+
+@contextmanager
 def nats(folder: Path, deny: tuple[str, ...] = ()) -> Iterator[int]:
     """``deny``: topics that the user hall may not write."""
     program, port = require("nats-server", "nats-server"), free_port()
