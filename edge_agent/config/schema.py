@@ -14,6 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from edge_agent.host.machine import mark
+
 STATE_DIR = Path("/var/lib/countenance")
 
 
@@ -68,9 +70,10 @@ def _as_keys(*, scheme: str | None, host: str, port: str | None) -> str:
     return ", ".join(keys)
 
 
-def _host_name() -> str:
-    """The machine's name, cut to what a topic level may hold."""
-    return re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:64] or "device"
+def _device_id() -> str:
+    """The machine's name, cut to what a topic level may hold, and its mark: many machines are named ``raspberrypi``."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "-", socket.gethostname())[:57] or "device"
+    return "-".join(filter(None, (name, mark())))
 
 
 TopicLevel = Annotated[str, AfterValidator(_topic_level)]
@@ -91,7 +94,7 @@ class _Section(BaseModel):
 class DeviceConfig(_Section):
     """Who this device is."""
 
-    id: TopicLevel = Field(default_factory=_host_name)
+    id: TopicLevel = Field(default_factory=_device_id)
     name: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
     @property
