@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PYTHON
 VENV := .venv/bin
 
-.PHONY: demo test check lint setup docs audit release bench screenshots test-device test-training clean help
+.PHONY: demo test check lint setup docs audit release deb bench screenshots test-device test-training clean help
 
 demo: ## Replay a film of a real face and watch its percentages arrive on an MQTT topic
 	@scripts/setup demo
@@ -25,6 +25,7 @@ test-device: ## Boot a real systemd, emulate ARM, replay 100,000 frames, kill th
 	@scripts/test-tools
 	@scripts/need systemd-nspawn systemd-container
 	@scripts/need mmdebstrap mmdebstrap
+	@scripts/need dpkg-deb dpkg
 	@scripts/need nats-server nats-server
 	@scripts/need rabbitmq-server rabbitmq-server
 	@scripts/need npm npm
@@ -63,6 +64,11 @@ audit: ## Look the installed packages up in the advisories; says where that serv
 release: ## Build and check the wheel and the source package into dist/, twice, and compare
 	@scripts/setup release
 	$(VENV)/python -m scripts.release
+
+deb: ## Build the Debian packages into dist/: Debian 12 and 13, ARM and x86-64, on either machine
+	@scripts/setup release
+	@scripts/need dpkg-deb dpkg
+	$(VENV)/python -m scripts.deb
 
 setup: ## Make .venv with the agent alone
 	@scripts/setup ""

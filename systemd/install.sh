@@ -27,17 +27,14 @@ TEXT
 
 SOURCE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
 readonly SOURCE
-readonly PREFIX=/opt/countenance CONFIG=/etc/countenance STATE=/var/lib/countenance ACCOUNT=countenance
-readonly KIOSK_ACCOUNT=countenance-kiosk
-readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
-readonly SETUP_UNITS=(countenance-setup.service countenance-setup-write.service countenance-setup-write.path)
-readonly DROP_INS=$UNITS/$SERVICE.d COMMAND=/usr/local/bin/edge-agent
+readonly PREFIX=/opt/countenance COMMAND=/usr/local/bin/edge-agent
 readonly PYTHON=/usr/bin/python3 # the system's: only it sees apt's picamera2
-readonly READY_S=60 SETTLE_S=5 NEEDED_MB=800
+readonly NEEDED_MB=800
+# shellcheck source=systemd/parts.sh
+source "$SOURCE/systemd/parts.sh"
 
 CAMERA='' DETECTOR='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN='' UNINSTALL='' PURGE=''
 
-say() { printf '%s\n' "$*"; }
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 # Prints each step and does it, unless this is a dry run.
 run() {
@@ -99,6 +96,7 @@ check_options() {
 }
 
 check_machine() {
+    [[ ! -e /usr/lib/countenance ]] || fail 'the Debian package is installed: use apt, or first: sudo apt remove countenance'
     [[ $EUID -eq 0 || -n $DRY_RUN ]] || fail 'must run as root: sudo systemd/install.sh'
     [[ -x $PYTHON ]] || fail "$PYTHON is missing: apt-get install python3 python3-venv"
     "$PYTHON" -I -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail 'Python 3.10 or newer is needed: use Debian 12 or newer'
@@ -114,8 +112,6 @@ check_kiosk() {
     is_installed chromium || ! grep -qsx 'ID="\?ubuntu"\?' /etc/os-release ||
         fail '--kiosk: Chromium is only a snap on Ubuntu and JetPack, and the unit cannot start it; set kiosk.enabled and open the page on another machine'
 }
-
-is_installed() { [[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
 
 # Installs the Debian packages that the chosen camera and page need.
 install_debian_packages() {
@@ -196,19 +192,14 @@ build_release() {
     run touch "$release/.complete"
 }
 
-create_account_and_folders() {
-    getent passwd "$ACCOUNT" >/dev/null ||
-        run useradd --system --user-group --no-create-home --home-dir "$STATE" --shell /usr/sbin/nologin "$ACCOUNT"
-    if [[ -n $KIOSK_WANTED ]] && ! getent passwd "$KIOSK_ACCOUNT" >/dev/null; then
-        run useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin "$KIOSK_ACCOUNT"
-    fi
-    # Only for the group: a camera's address in the file may have a password.
-    run install -d -m 0750 -g "$ACCOUNT" "$CONFIG"
-    run install -d -m 0750 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"
+prepare_machine() {
+    create_account "$ACCOUNT" "$STATE"
+    [[ -z $KIOSK_WANTED ]] || create_account "$KIOSK_ACCOUNT" /nonexistent
+    create_folders
     if [[ -e $CONFIG/agent.yaml ]]; then
         say "= $CONFIG/agent.yaml stays as it is"
     else
-        run install -m 0640 -g "$ACCOUNT" "$SOURCE/configs/${CAMERA:-usb-camera}.yaml" "$CONFIG/agent.yaml"
+        first_configuration "$SOURCE/configs/${CAMERA:-usb-camera}.yaml"
         [[ -z $KIOSK_WANTED ]] || printf 'kiosk:\n  enabled: true\n' | append "$CONFIG/agent.yaml"
     fi
 }
@@ -271,19 +262,10 @@ switch_to() {
     install_units "$1"
 }
 
-main_pid() { systemctl show -p MainPID --value "$SERVICE"; }
-
-# Restarts the service and waits until it is ready and stays so; Type=notify makes systemctl wait for READY=1.
 start_service() {
-    local release=$1 pid
     run systemctl daemon-reload
-    run timeout "$READY_S" systemctl restart "$SERVICE" || return 1
-    if [[ -z $DRY_RUN ]]; then
-        pid=$(main_pid)
-        sleep "$SETTLE_S"
-        systemctl is-active -q "$SERVICE" && [[ $(main_pid) == "$pid" ]] || return 1
-    fi
-    run touch "$release/.good"
+    if [[ -z $DRY_RUN ]]; then become_ready || return 1; else run systemctl restart "$SERVICE"; fi
+    run touch "$1/.good"
 }
 
 # A release that a boot started became ready without the installer. `current` does not prove that: an interrupted
@@ -336,8 +318,7 @@ activate() {
 
 roll_back() {
     local release=$1 previous=$2
-    say "! $(basename "$release") did not become ready within $READY_S s. Its last log lines:"
-    journalctl -u "$SERVICE" -n 15 --no-pager -o cat || true
+    say_not_ready "$(basename "$release")"
     if [[ -z $previous ]]; then
         fail "there is no other version to go back to; fix what the lines above say (often $CONFIG/agent.yaml), then run this again"
     fi
@@ -366,23 +347,13 @@ install_all() {
     previous=$(fallback_of "$release")
     run install -d "$PREFIX"
     build_release "$release"
-    create_account_and_folders
+    prepare_machine
     run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
         fail "the configuration does not fit this version (see above); nothing was changed: fix $CONFIG/agent.yaml and run this again"
     install_detector "$release"
     activate "$release" "$previous"
     [[ -z $previous ]] || prune "$previous"
     say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"
-}
-
-# Windows may have a separate partition (docs/device.md). Its mount point stays: it cannot be removed while mounted.
-remove_state() {
-    if mountpoint -q "$STATE"; then
-        run find "$STATE" -mindepth 1 -not -path "$STATE/lost+found*" -delete
-        say "! $STATE is a separate partition: it was emptied. To remove it: umount it and delete its line in /etc/fstab"
-    else
-        run rm -rf "$STATE"
-    fi
 }
 
 uninstall() {
@@ -404,13 +375,7 @@ uninstall() {
     fi
     run rm -rf "$CONFIG"
     remove_state
-    local account
-    for account in "$ACCOUNT" "$KIOSK_ACCOUNT"; do
-        getent passwd "$account" >/dev/null || continue
-        # The kiosk is a login session. Its systemd stays for a while, and userdel refuses a user who is logged in.
-        [[ ! -d /run/systemd/system ]] || run systemctl stop "user-$(id -u "$account").slice"
-        run userdel "$account"
-    done
+    remove_accounts
     say 'Done: nothing is left.'
 }
 

@@ -17,6 +17,8 @@ CACHE = ROOT / ".cache" / "device"
 MIRROR = "http://deb.debian.org/debian"
 PYTHON = "python3,python3-venv,ca-certificates"
 SYSTEM = f"{PYTHON},systemd,systemd-sysv,dbus,procps,mosquitto,mosquitto-clients"
+PACKAGE = "python3-numpy,openssl,ca-certificates,systemd,systemd-sysv,dbus,procps,mosquitto,mosquitto-clients,pipx"
+"""What the Debian package needs, as apt brings it from the network; there is none in a test."""
 SCREEN = f"{SYSTEM},libpam-systemd,cage,chromium,xwayland,grim,wlr-randr"
 NEWEST_GLIBC_MINOR = 36
 """Debian 12 has glibc 2.36, so wheels up to manylinux_2_36 run on both releases."""
@@ -45,9 +47,9 @@ def stage_sources(folder: Path) -> Path:
     """A copy of what the package is built from; building next to the sources would leave folders there."""
     folder.mkdir(parents=True)
     ignore = shutil.ignore_patterns("__pycache__")
-    for name in ("edge_agent", "systemd", "docs", "configs"):
+    for name in ("edge_agent", "systemd", "packaging", "docs", "configs"):
         shutil.copytree(ROOT / name, folder / name, ignore=ignore)
-    for name in ("pyproject.toml", "setup.py", "README.md"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "CHANGELOG.md", "MODEL_CARD.md"):
         shutil.copy(ROOT / name, folder)
     return folder
 

@@ -125,7 +125,7 @@ def test_the_start_waits_until_the_page_answers(tmp_path: Path):
 
 
 def test_it_runs_under_an_account_that_the_installer_makes():
-    installer = (UNIT.parent / "install.sh").read_text(encoding="utf-8")
+    installer = (UNIT.parent / "parts.sh").read_text(encoding="utf-8")
     assert f"KIOSK_ACCOUNT={setting('User')}" in installer
 
 
