@@ -128,8 +128,8 @@ install_debian_packages() {
     done
     ((${#missing[@]})) || return 0
     [[ -z $WHEELS ]] || fail "without a network first install: ${missing[*]}"
-    run apt-get install -y --no-install-recommends "${missing[@]}" ||
-        fail "apt-get could not install ${missing[*]}; try: apt-get update"
+    run apt-get update || say '! apt-get could not renew all of its lists (see above)' # those of a fresh image are old
+    run apt-get install -y --no-install-recommends "${missing[@]}" || fail "apt-get could not install ${missing[*]}"
 }
 
 # Prints what a release is made of: the system's Python and numpy, this project, and the wheels it may use.
