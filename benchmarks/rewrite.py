@@ -12,6 +12,7 @@ from pathlib import Path
 
 from benchmarks import (
     agreement,
+    backbones,
     doubt,
     near_twins,
     prevalence,
@@ -30,6 +31,7 @@ def blocks() -> Iterator[tuple[Path, str, str]]:
     """(page, name of the block, its text) for each table whose figures are stored."""
     for module, name, write in (
         (agreement, "agreement", agreement.describe),
+        (backbones, "backbones", backbones.table),
         (doubt, "doubt", doubt.table),
         (near_twins, "near twins", near_twins.table),
         (quality, "quality", quality.tables),

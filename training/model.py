@@ -1,4 +1,4 @@
-"""The network: residual 3x3 convolutions, one trunk, two heads. Nothing in it loses accuracy as int8."""
+"""The network: one trunk, two heads. The trunk is of residual 3x3 convolutions, or a known network (a backbone)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import math
 import keras
 from keras import layers
 
+from training import backbones
 from training.data import EMOTIONS, HEADS, SIDE
-from training.recipe import Network
+from training.recipe import Backbone, Network
 
 RELU6 = 6.0
 
 
-def build(network: Network, precision: str = "float32") -> keras.Model:
-    """Grey images (n, 48, 48, 1), 0 to 255, to logits (n, 7) of each head, both float32.
+def build(network: Network | Backbone, precision: str = "float32") -> keras.Model:
+    """Grey images (n, 48, 48, 1), 0 to 255, to logits (n, 7) of each head, both float32. The weights are random.
 
-    ReLU6 bounds activations and there is no swish and no squeeze-and-excite: those break post-training int8.
+    In ours ReLU6 bounds activations and there is no swish and no squeeze-and-excite: those break post-training int8.
     ``precision`` is that of the layers in between; their weights are float32 in any case.
     """
     outside = keras.config.dtype_policy()
@@ -27,8 +28,19 @@ def build(network: Network, precision: str = "float32") -> keras.Model:
         keras.config.set_dtype_policy(outside)
 
 
-def _build(network: Network) -> keras.Model:
+def _build(network: Network | Backbone) -> keras.Model:
     images = keras.Input((SIDE, SIDE, 1), name="images", dtype="float32")
+    x = backbones.grow(images, network) if isinstance(network, Backbone) else _plain(images, network)
+    x = layers.GlobalAveragePooling2D()(x)  # (n, channels)
+    x = layers.Dropout(network.dropout)(x)
+    heads = {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS}
+    model = keras.Model(images, heads)
+    for layer in model.layers if isinstance(network, Backbone) and network.frozen else ():
+        layer.trainable = layer.name in HEADS
+    return model
+
+
+def _plain(images: keras.KerasTensor, network: Network) -> keras.KerasTensor:
     # In the graph, so that no caller can get it wrong.
     x = layers.Rescaling(1 / 127.5, offset=-1, dtype="float32")(images)
     x = _convolution(x, network.widths[0], 3, stride=network.stem_stride)
@@ -36,16 +48,14 @@ def _build(network: Network) -> keras.Model:
     for stage, (width, blocks) in enumerate(zip(network.widths, network.blocks, strict=True)):
         for block in range(blocks):
             x = _residual(x, width, 2 if stage and not block else 1, limit=network.limit)
-    x = layers.GlobalAveragePooling2D()(x)  # (n, widths[-1])
-    x = layers.Dropout(network.dropout)(x)
-    return keras.Model(images, {head: layers.Dense(len(EMOTIONS), name=head, dtype="float32")(x) for head in HEADS})
+    return x
 
 
 def multiply_adds(model: keras.Model) -> int:
     """Multiply-adds of the convolutions and dense layers for one image."""
     total = 0
     for layer in model.layers:
-        if isinstance(layer, layers.Conv2D):
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D):
             total += math.prod(layer.kernel.shape) * layer.output.shape[1] * layer.output.shape[2]
         elif isinstance(layer, layers.Dense):
             total += math.prod(layer.kernel.shape)  # a plain tuple under JAX

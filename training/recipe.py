@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    PositiveInt,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
 
 from edge_agent.errors import ConfigError
-from training.data import SPLIT_SEED
+from training.data import SIDE, SPLIT_SEED
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -36,6 +46,54 @@ class Network(_Strict):
         if len(self.widths) != len(self.blocks):
             raise ValueError(f"{len(self.widths)} widths and {len(self.blocks)} blocks; each stage has one of both")
         return self
+
+    def unlimited(self) -> Network:
+        """The same without its limit, which int8 keeps by its ranges."""
+        return self.model_copy(update={"limit": None})
+
+
+class Backbone(_Strict):
+    """A known network below the two heads, begun with weights that others trained (transfer learning)."""
+
+    backbone: Literal[
+        "efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2", "vgg16", "resnet50", "mobilenetv2"
+    ]
+    weights: str | None = "imagenet"
+    """``imagenet``; or the path of a file: .pth for EfficientNet-Lite, else .h5 as keras.applications saves a network
+    without its top; None begins at random."""
+    side: int = Field(default=2 * SIDE, ge=SIDE, le=6 * SIDE, multiple_of=SIDE)
+    """To which the face is enlarged, in the graph."""
+    frozen: bool = False
+    """Only the heads learn."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Share of pooled features dropped before the heads."""
+
+    @property
+    def limit(self) -> None:
+        """It has none."""
+
+    def unlimited(self) -> Backbone:
+        """Itself: what a plain network is without its limit."""
+        return self
+
+
+def _tag(raw: Any) -> str:
+    known = "backbone" in raw if isinstance(raw, dict) else isinstance(raw, Backbone)
+    return "a backbone" if known else "a plain network"
+
+
+AnyNetwork = Annotated[
+    Annotated[Network, Tag("a plain network")] | Annotated[Backbone, Tag("a backbone")], Discriminator(_tag)
+]
+NETWORK: TypeAdapter[Network | Backbone] = TypeAdapter(AnyNetwork)
+_TAGS = ("a plain network", "a backbone")
+
+
+class FrozenStage(_Strict):
+    """What a run on a backbone does first: only the heads learn, or their random start would spoil the features."""
+
+    epochs: int = Field(gt=0)
+    learning_rate: float = Field(gt=0)
 
 
 class Camera(_Strict):
@@ -98,7 +156,9 @@ class Recipe(_Strict):
 
     name: str = Field(pattern=r"^[a-z0-9-]+$")
     seed: int = Field(default=1, ge=0)
-    network: Network
+    network: AnyNetwork
+    frozen_stage: FrozenStage | None = None
+    """Without ``fit --from``, and only with a backbone."""
     augmentation: Augmentation
     precision: Literal["float32", "mixed_bfloat16"] = "float32"
     """Precision of the activations; the saved model is float32 in any case."""
@@ -127,6 +187,25 @@ class Recipe(_Strict):
             return {key: value for key, value in raw.items() if key != "split_seed"}
         return raw
 
+    @model_validator(mode="after")
+    def _only_a_backbone_is_frozen(self) -> Recipe:
+        if self.frozen_stage is not None and not isinstance(self.network, Backbone):
+            raise ValueError("frozen_stage is for a network with a backbone; this one has none")
+        return self
+
+    def of_frozen_stage(self) -> Recipe:
+        """The recipe of the run that trains the heads before this one."""
+        assert self.frozen_stage is not None
+        assert isinstance(self.network, Backbone)
+        return self.model_copy(
+            update={
+                "network": self.network.model_copy(update={"frozen": True}),
+                "frozen_stage": None,
+                "epochs": self.frozen_stage.epochs,
+                "learning_rate": self.frozen_stage.learning_rate,
+            }
+        )
+
 
 def find_recipe(name: str) -> Path:
     """The file of a recipe, given by its path or by its name in ``training/recipes``."""
@@ -150,5 +229,9 @@ def load_recipe(path: Path, **changes: object) -> Recipe:
     try:
         return Recipe.model_validate(raw | changes)
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
+        faults = "; ".join(f"{_place(e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise ConfigError(f"{path}: {faults}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if part not in _TAGS)

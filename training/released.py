@@ -7,7 +7,6 @@ the very .tflite that is shipped. A run can start from one (``fit --from``), and
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from pydantic import BaseModel
 from edge_agent.errors import InputError
 from training.files import write_atomically
 from training.model import build
-from training.recipe import Network
+from training.recipe import NETWORK, Backbone, Network
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -38,11 +37,11 @@ def write_weights(path: Path, model: keras.Model, network: BaseModel) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def read_weights(path: Path) -> tuple[keras.Model, Network]:
+def read_weights(path: Path) -> tuple[keras.Model, Network | Backbone]:
     """The model, and the network that it is; raises InputError where the file is damaged or of another kind."""
     try:
         with np.load(path) as saved:
-            network = Network.model_validate(json.loads(str(saved["network"])))
+            network = NETWORK.validate_json(str(saved["network"]))
             weights = [saved[name].astype(np.float32) for name in sorted(saved.files) if name != "network"]
         model = build(network)
         model.set_weights(weights)

@@ -19,7 +19,7 @@ import yaml
 from tqdm import tqdm
 
 from edge_agent.errors import InputError
-from training import checkpoint
+from training import backbones, checkpoint
 from training.averaging import average, averaged, seen_in_training
 from training.batches import Batches
 from training.data import EMOTIONS, HEADS, TRAINING, Division, Faces, Source, divide, load, load_split, with_photos
@@ -27,7 +27,7 @@ from training.files import write_atomically
 from training.losses import distilled, soft_cross_entropy
 from training.metrics import accuracy, confusion, cross_entropy
 from training.model import build, multiply_adds
-from training.recipe import Recipe, load_recipe
+from training.recipe import Backbone, Recipe, load_recipe
 from training.released import read_weights
 from training.teachers import teach
 from training.twin import twin_of
@@ -50,10 +50,14 @@ def fit(
     """Train, or continue from the run folder's checkpoint; returns the averaged model, saved as ``model.keras``.
 
     ``begin_with`` names a finished run, an int8 .tflite file or released weights, which a new run starts with instead
-    of random ones. ``teachers`` are such, too. ``photos`` is a second data set to learn from as well.
+    of random ones. ``teachers`` are such, too. ``photos`` is a second data set to learn from as well. Without
+    ``begin_with`` a recipe's frozen stage is a run before this one, in the folder ``frozen`` inside its own.
 
     Raises InputError where the folder holds a run of another recipe, other data or other teachers, or the data is bad.
     """
+    if recipe.frozen_stage is not None and begin_with is None:
+        begin_with = run / "frozen"
+        fit(recipe.of_frozen_stage(), source, begin_with, teachers=teachers, photos=photos)
     run.mkdir(parents=True, exist_ok=True)
     state = run / "checkpoint.npz"
     _same_recipe(run, recipe, checkpoint.epochs_done(state))
@@ -64,10 +68,13 @@ def fit(
         division = replace(division, training=with_photos(division.training, more, recipe.photos_repeated))
     keras.utils.set_random_seed(recipe.seed)
     model = _compiled(recipe, steps=len(division.training) // recipe.batch_size, taught=bool(teachers))
-    if begin_with is not None and not state.is_file():
-        _copy_weights(begin_with, recipe, division.training, model=model)
+    start = begin_with or (backbones.pretrained(recipe.network) if isinstance(recipe.network, Backbone) else None)
+    if isinstance(start, backbones.Pretrained):
+        backbones.load(start, model)
+    elif start is not None and not state.is_file():
+        _copy_weights(start, recipe, division.training, model=model)
     history = checkpoint.restore(state, model) if state.is_file() else []
-    _describe(run, recipe, (source, photos), counts=counts, model=model, teachers=teachers, begin_with=begin_with)
+    _describe(run, recipe, (source, photos), counts=counts, model=model, teachers=teachers, start=start)
     soft = teach(teachers, division.training, recipe.distillation.temperature, cache=run) if teachers else None
     log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
     if len(history) < recipe.epochs:
@@ -256,7 +263,7 @@ def _describe(
     counts: dict[str, Any],
     model: keras.Model,
     teachers: list[Path],
-    begin_with: Path | None,
+    start: Path | backbones.Pretrained | None,
 ) -> None:
     """Write ``run.json``, with all that is needed to make the run again, or check that it belongs to this run."""
     facts = {
@@ -268,7 +275,7 @@ def _describe(
         "photos_sha256": None if sources[1] is None else sources[1].hashes(),
         **counts,
         "teachers": [_named(teacher) for teacher in teachers],
-        "begun_with": None if begin_with is None else _description(begin_with),
+        "begun_with": None if start is None else _description(start),
         "parameters": int(model.count_params()),
         "multiply_adds": multiply_adds(model),
         "versions": {"python": platform.python_version(), "keras_backend": keras.backend.backend(), **_versions()},
@@ -298,7 +305,9 @@ def _content(path: Path) -> bytes:
         raise InputError(f"{path}: cannot read the model: {error.strerror}") from error
 
 
-def _description(start: Path) -> dict[str, Any]:
+def _description(start: Path | backbones.Pretrained) -> dict[str, Any]:
+    if isinstance(start, backbones.Pretrained):
+        return {"file": start.name, "sha256": start.sha256}
     if start.suffix in _FILES:
         return {"file": start.name, "sha256": hashlib.sha256(_content(start)).hexdigest()}
     path = start / "run.json"
@@ -315,7 +324,7 @@ def _same_sources(path: Path, facts: dict[str, Any]) -> None:
         ("data_sha256", "other data"),
         ("photos_sha256", "other --photos"),
         ("teachers", "other teachers"),
-        ("begun_with", "another --from"),
+        ("begun_with", "other weights (--from, or of the backbone)"),
     ):
         if there.get(key) != facts[key]:
             named = f" ({', '.join(there[key]) or 'none'})" if key == "teachers" else ""

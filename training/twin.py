@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import InputError
 from training.model import RELU6, build
-from training.recipe import Network
+from training.recipe import Backbone, Network
 
 _MEASURED = 2048
 _BATCH = 256
@@ -31,13 +31,15 @@ _Convolution = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Kernel (height, width, in, out) and bias (out,)."""
 
 
-def twin_of(path: Path, images: NDArray[np.uint8], network: Network | None = None) -> keras.Model:
+def twin_of(path: Path, images: NDArray[np.uint8], network: Network | Backbone | None = None) -> keras.Model:
     """A model of ``network``, or of the one that is in the file, that answers like the int8 file but for the rounding.
 
     Its batch norms have the means and variances that ``images`` (n, side, side) give, so training can go on at once.
 
     Raises InputError where the file cannot be read, is not full int8, or is another network.
     """
+    if isinstance(network, Backbone):
+        raise InputError(f"{path}: a network with a backbone cannot begin with a .tflite file; name its run folder")
     graph = _Graph(path)
     trunk, heads = graph.convolutions()
     model = build(network or graph.network())

@@ -204,7 +204,7 @@ def test_a_run_goes_on_with_its_own_data_and_beginning(
     recipe = load_recipe(recipe_file)
     with pytest.raises(InputError, match=r"run\.json: this run was begun with other data; give the same"):
         fit(recipe, find_source(write_csv(tmp_path, training=287, public=70)), finished, teachers=[])
-    with pytest.raises(InputError, match="begun with another --from"):
+    with pytest.raises(InputError, match="begun with other weights"):
         fit(recipe, find_source(data), finished, teachers=[], begin_with=finished)
 
 
@@ -362,3 +362,35 @@ def test_distillation_with_the_students_own_answers_pulls_nowhere() -> None:
     same = np.array(loss(wanted, logits))
     for step in (-0.1, 0.1):
         assert (np.array(loss(wanted, logits + step * np.eye(7, dtype=np.float32)[[0, 1, 2, 3]])) > same).all()
+
+
+def test_teachers_stop_when_their_minutes_are_over_and_continue(data: Path, recipe_file: Path, tmp_path: Path) -> None:
+    """As documented for a GPU that is lent for ten minutes; here on the CPU, with two small teachers."""
+    root = Path(__file__).parents[2]
+    settings = {"TEACHERS": f"{recipe_file}:1 {recipe_file}:2", "PYTHON": sys.executable}
+
+    def run(minutes: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [root / "scripts" / "teachers", minutes, "--data", str(data), "--epochs", "1"],
+            cwd=tmp_path, env=environment() | settings, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    over = run("0")
+    assert over.returncode == 124
+    assert f"0 minutes are over; the same command continues with {recipe_file}, seed 1" in over.stderr
+    done = run("10")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "python -m training fit base --teacher runs/teachers/*" in done.stdout.replace(sys.executable, "python")
+    taught = sorted((tmp_path / "runs" / "teachers").iterdir())
+    assert [path.name for path in taught] == ["small-1", "small-2"]
+
+    from training.teachers import teach
+
+    faces = load(find_source(data))[:14]
+    alone, both = [], tmp_path / "both"
+    for number, teachers in enumerate(([taught[0]], [taught[1]])):
+        (tmp_path / str(number)).mkdir()
+        alone.append(teach(teachers, faces, 3.0, cache=tmp_path / str(number)))
+    both.mkdir()
+    for head, mean in teach(taught, faces, 3.0, cache=both).items():
+        np.testing.assert_allclose(mean, (alone[0][head] + alone[1][head]) / 2, atol=1e-5)
