@@ -33,6 +33,9 @@ def run(parser: argparse.ArgumentParser, arguments: list[str] | None, log_format
     except CountenanceError as error:
         print(f"{parser.prog.split()[-1]}: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{parser.prog.split()[-1]}: stopped", file=sys.stderr)
+        return 130
     return 0
 
 

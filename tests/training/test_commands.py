@@ -63,3 +63,13 @@ def hide(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if name not in kept and "__main__" not in name:
             monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
+
+
+def test_ctrl_c_ends_a_command_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(options: argparse.Namespace) -> None:
+        raise KeyboardInterrupt
+
+    parser = argparse.ArgumentParser(prog="python -m training")
+    parser.set_defaults(command=interrupted)
+    assert run(parser, [], "%(message)s") == 130
+    assert capsys.readouterr().err == "training: stopped\n"
