@@ -21,6 +21,7 @@ from edge_agent.live import Live
 from edge_agent.shares.window import Window
 from edge_agent.store import Store
 from edge_agent.types import Frame, Trouble
+from edge_agent.updates.releases import Releases
 from edge_agent.vision.pipeline import Pipeline
 from edge_agent.vision.view import in_words
 
@@ -34,8 +35,8 @@ TURN_S = 0.2
 
 
 class Agent:
-    """The loop. The methods ``pause``, ``resume``, ``reload``, ``identify`` and ``set_window`` may be called from any
-    thread; the loop carries them out.
+    """The loop. Any thread may call ``pause``, ``resume``, ``reload``, ``identify``, ``set_window`` and ``update``; the
+    loop carries them out.
 
     Args:
         config: the configuration.
@@ -47,6 +48,7 @@ class Agent:
         trial_window: gathers it while somebody tries the device alone.
         pipeline: reads every frame.
         capture: brings the frames.
+        releases: says which models are in use, and tries others beside them.
         tell_news: called when the store or the agent's state has something new.
         read_config: reads the configuration again and raises ConfigError if it is wrong now; None without a file.
         reload_asked: filled by anyone who wants a reload.
@@ -65,6 +67,7 @@ class Agent:
         trial_window: Window,
         pipeline: Pipeline,
         capture: LatestFrame,
+        releases: Releases,
         tell_news: Callable[[], None],
         read_config: Callable[[], Config] | None,
         reload_asked: ReloadAsked,
@@ -72,7 +75,7 @@ class Agent:
     ) -> None:
         self._config, self._ready = config, ready
         self._live, self._health, self._store = live, health, store
-        self._window, self._pipeline, self._capture = window, pipeline, capture
+        self._window, self._pipeline, self._capture, self._releases = window, pipeline, capture, releases
         self._usual_window, self._trial_window = window, trial_window
         self._tell_news, self._read_config, self._reload_asked = tell_news, read_config, reload_asked
         self._notifier = notifier or Notifier()
@@ -87,6 +90,7 @@ class Agent:
             CountenanceError: a replay's file cannot be read, or a camera's package is missing.
         """
         try:
+            self._live.update(models=self._releases.told)
             self._follow_pause()  # before the camera is opened: its light would come on
             self._capture.start()
             self._say_ready()
@@ -96,7 +100,8 @@ class Agent:
                 if self._next is None:  # on a reload, STOPPING=1 would make systemd wait for the end of this process
                     self._notifier.stopping()
                 # A camera that could never be opened has no window, not even an empty one.
-                if self._capture.failure is None or self._window.frames:
+                # Other models are switched to between two windows, so there is none to close then.
+                if self._window.frames or not (self._capture.failure or self._releases.restart_due):
                     self._close_window()
         finally:
             self._capture.stop()
@@ -118,6 +123,8 @@ class Agent:
             self._carry_out_requests()
             if not self._capture.is_film and self._window.due(time.monotonic(), self._live.state.window_s):
                 self._close_window()
+            if self._releases.restart_due and self._next is None:
+                self._next = self._config
             # Only here: a detector or a model that hangs never reaches this line.
             self._notifier.watchdog()
             self._notifier.status(self._status())
@@ -131,11 +138,13 @@ class Agent:
             if resized or ended or not self._pipeline.bridges(at_s):
                 self._close_window(at_s)
             if resized:
-                self._pipeline.forget()
+                self._forget()
         if is_film and not self._window.frames:  # a film's window begins with its first frame
             self._window.restart(at_s)
         self._size = size
+        began_s = time.perf_counter()
         self._pipeline.process(frame)
+        self._releases.saw(frame, time.perf_counter() - began_s)
         if self._pipeline.trouble is not self._live.state.trouble:
             self._tell_trouble(self._pipeline.trouble)
         self._health.count(Counter.FRAMES_PROCESSED)
@@ -164,6 +173,8 @@ class Agent:
         self._pipeline.tell_timings(suppressed=report.suppressed, published=report.shares is not None)
         stored = self._store.append(report)
         self._live.update(report=stored.report, seq=stored.seq)
+        self._releases.closed(stored.report, now_s)
+        self._live.update(models=self._releases.told)
         self._tell_news()
 
     def _carry_out_requests(self) -> None:
@@ -210,6 +221,16 @@ class Agent:
         """Close the window now and make the next ones this long, until the agent is restarted."""
         self._requests.put(lambda: self._set_window(seconds))
 
+    def update(self) -> None:
+        """Ask the updater for what the channel offers.
+
+        Raises:
+            ConfigError: there is no updates.source.
+        """
+        if self._config.updates.source is None:
+            raise ConfigError("updates.source is not set: there is nowhere to look for models")
+        self._requests.put(self._releases.ask)
+
     def _configuration(self) -> Config:
         if self._read_config is None:
             raise ConfigError("this agent has no configuration file that could be read again")
@@ -222,7 +243,7 @@ class Agent:
         if paused == self._live.state.paused:
             return
         self._capture.pause(paused=paused)
-        self._pipeline.forget()
+        self._forget()
         self._window.restart(time.monotonic())
         self._live.update(paused=paused)
         log.info("paused" if paused else "resumed")
@@ -238,12 +259,16 @@ class Agent:
         self._window = self._trial_window if is_trial else self._usual_window
         self._window.restart(time.monotonic())
         self._pipeline.fill(self._window)
-        self._pipeline.forget()
+        self._forget()
         self._live.update(is_trial=is_trial, report=None, seq=None)
         if is_trial:
             log.warning("tried alone for a while: the page shows one person, and nothing is stored or sent")
         else:
             log.info("no longer tried alone")
+
+    def _forget(self) -> None:
+        self._pipeline.forget()
+        self._releases.forget()
 
     def _set_window(self, seconds: float) -> None:
         self._close_window()

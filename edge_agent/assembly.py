@@ -16,7 +16,7 @@ from edge_agent import __version__
 from edge_agent.agent import Agent, ReloadAsked
 from edge_agent.cameras.capture import LatestFrame
 from edge_agent.config import Config, load_config
-from edge_agent.detectors import Detector, load_detector
+from edge_agent.detectors import Detector
 from edge_agent.errors import CountenanceError
 from edge_agent.health.counters import Health
 from edge_agent.host.logs import setup
@@ -28,7 +28,8 @@ from edge_agent.preflight import check_fit
 from edge_agent.shares.window import Window
 from edge_agent.store import open_store
 from edge_agent.store.trend import Corrector
-from edge_agent.vision.classifier import Classifier, load_classifier
+from edge_agent.updates.releases import Releases
+from edge_agent.vision.classifier import Classifier
 from edge_agent.vision.pipeline import Pipeline
 from edge_agent.vision.site_file import site_path
 from edge_agent.vision.sitting import Calibrator
@@ -100,11 +101,10 @@ class Assembly:
         self._config = config
         self._session = secrets.token_hex(8)
         self._live, self._health = Live(config.window.seconds), Health()
-        self._classifier = load_classifier(config.model, site_path(config))
-        self._classifier.self_test()
+        self._releases = Releases(config)
+        self._used, self._classifier, self._detector = self._releases.open()
         labels = self._classifier.labels
         check_fit(config, lambda: labels)
-        self._detector = load_detector(config.detector, config.model)
         self._store = open_store(config.store, self._session, self._classifier.id)
         self._wake_publisher: Callable[[], None] = lambda: None
         self._estimator = self._classifier.share_estimator()
@@ -145,6 +145,7 @@ class Assembly:
                 self._health.observe,
                 looks_per_s=config.detector.looks_per_s,
             ),
+            releases=self._releases,
             tell_news=lambda: self._wake_publisher(),
             read_config=read_config,
             reload_asked=ReloadAsked() if reload_asked is None else reload_asked,
@@ -163,6 +164,7 @@ class Assembly:
         """
         with ExitStack() as stack:
             stack.callback(self._store.close)
+            stack.enter_context(self._releases)
             if self._config.mqtt.enabled:
                 self._start_publisher(stack)
             if self._config.kiosk.enabled or self._config.metrics.enabled:
@@ -177,7 +179,13 @@ class Assembly:
             config=self._config,
             store=self._store,
             session=self._session,
-            info=info(self._config, self._classifier, self._detector, capabilities=commands.names),
+            info=info(
+                self._config,
+                self._classifier,
+                self._detector,
+                capabilities=commands.names,
+                release=self._releases.release,
+            ),
             commands=commands,
             health=self._health,
             live=self._live,
@@ -190,7 +198,7 @@ class Assembly:
         from edge_agent.health.prometheus import make_registry
         from edge_agent.health.server import serve_metrics
 
-        config = self._config
+        config = self._used
         registry = make_registry(config, self._live, self._health, store=self._store)
         if config.metrics.enabled:
             stack.callback(serve_metrics(config.metrics, registry))
@@ -205,14 +213,28 @@ class Assembly:
             stack.callback(page.stop)
 
 
-def info(config: Config, classifier: Classifier, detector: Detector, *, capabilities: tuple[str, ...]) -> DeviceInfo:
+def info(
+    config: Config,
+    classifier: Classifier,
+    detector: Detector,
+    *,
+    capabilities: tuple[str, ...],
+    release: str | None,
+) -> DeviceInfo:
     """What ``.../info`` tells of these parts; nothing secret."""
     model, site = classifier.model.info, classifier.site
     return DeviceInfo(
         version=__version__,
         name=config.device.shown_name,
         labels=classifier.labels,
-        model=ModelInUse(model.name, model.sha256, classifier.head_name, classifier.runtime_name),
+        model=ModelInUse(
+            name=model.name,
+            sha256=model.sha256,
+            labels_of=classifier.head_name,
+            runtime=classifier.runtime_name,
+            release=release,
+            channel=config.updates.channel,
+        ),
         detector=detector.kind,
         camera=config.camera.backend,
         rolling_s=config.window.rolling_s,

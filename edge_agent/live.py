@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Any
 
-from edge_agent.types import CameraState, Trouble, WindowReport
+from edge_agent.types import CameraState, ModelsState, Trouble, WindowReport
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ class LiveState:
     """Its number in the store."""
     is_trial: bool = False
     """Whether somebody tries it alone: ``report`` is then for the page alone, and in no store."""
+    models: ModelsState | None = None
+    """Which models are in use; None before they are."""
     identified_monotonic_s: float | None = None
     """When somebody last asked this device to show itself."""
 

@@ -199,6 +199,32 @@ class WindowReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsState:
+    """Which models are in use, and how far the next ones are."""
+
+    name: str
+    """Of the classifier."""
+    release: str | None
+    """None: the package's own models, or files that the configuration names."""
+    channel: str
+    latest: str | None = None
+    """Where the channel led when the updater last looked; a release that was refused here is not told."""
+    improves: str = ""
+    """What that release says of itself."""
+    trying: str | None = None
+    """A release that is being tried beside the one in use."""
+    held: str = ""
+    """Why ``latest`` is not taken."""
+    agreement: float | None = None
+    """Percent, of the last try that was judged: over at least 100 people."""
+
+    @property
+    def update_offered(self) -> bool:
+        """Whether there is a release to take."""
+        return self.latest is not None and self.latest != self.release
+
+
+@dataclass(frozen=True, slots=True)
 class StoredWindow:
     """A window in the store, with all that MQTT, the page and an export know about it."""
 

@@ -252,8 +252,9 @@ def _predict(args: argparse.Namespace) -> int:
     from edge_agent.cli.predict import predict_files
     from edge_agent.config import load_config
     from edge_agent.host.logs import setup
+    from edge_agent.updates.releases import in_use
 
-    config = load_config(args.config)
+    config = in_use(load_config(args.config))
     if args.detector:
         config = config.model_copy(update={"detector": config.detector.model_copy(update={"kind": args.detector})})
     setup("warning", form=config.log.format)  # the answers are the output; only warnings go to standard error
@@ -274,8 +275,9 @@ def _watch(args: argparse.Namespace) -> int:
 def _export(args: argparse.Namespace) -> int:
     from edge_agent.cli.export import Wanted, export, write_file
     from edge_agent.config import load_config
+    from edge_agent.updates.releases import in_use
 
-    config, wanted = load_config(args.config), Wanted(args.start, args.end, args.json, args.bucket)
+    config, wanted = in_use(load_config(args.config)), Wanted(args.start, args.end, args.json, args.bucket)
     if args.output is None:
         export(config, wanted, sys.stdout)
     else:
@@ -288,8 +290,9 @@ def _calibrate(args: argparse.Namespace) -> int:
     from edge_agent.cli.calibrate import calibrate, remove
     from edge_agent.config import load_config
     from edge_agent.host.logs import setup
+    from edge_agent.updates.releases import in_use
 
-    config = load_config(args.config)
+    config = in_use(load_config(args.config))
     setup("warning", form=config.log.format)
     return remove(config) if args.remove else calibrate(config, args.folder)
 
@@ -311,8 +314,9 @@ def _config_check(args: argparse.Namespace) -> int:
     from edge_agent.config import load_config
     from edge_agent.errors import ConfigError
     from edge_agent.preflight import check_fit
+    from edge_agent.updates.releases import in_use
 
-    config = load_config(args.file)
+    config = in_use(load_config(args.file))
     try:
         check_fit(config, lambda: _labels(config.model.path))
     except ConfigError as error:
@@ -370,8 +374,9 @@ def _doctor(args: argparse.Namespace) -> int:
     from edge_agent.cli.doctor.onward import next_steps
     from edge_agent.config import load_config
     from edge_agent.host.logs import setup
+    from edge_agent.updates.releases import in_use
 
-    config = load_config(args.config)
+    config = in_use(load_config(args.config))
     setup("error", form=config.log.format)  # warnings are the doctor's own lines
     return doctor.report(
         doctor.run(config),
@@ -386,7 +391,8 @@ def _bench(args: argparse.Namespace) -> int:
 
     from edge_agent.cli import bench
     from edge_agent.config import load_config
+    from edge_agent.updates.releases import in_use
 
-    done = bench.run(load_config(args.config), args.threads, args.faces, frames=args.frames)
+    done = bench.run(in_use(load_config(args.config)), args.threads, args.faces, frames=args.frames)
     print(json.dumps(done.as_dict(), indent=2) if args.json else done)
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,14 +153,14 @@ class _Network:
         return np.asarray((steps.astype(np.float32) - np.float32(zero)) * np.float32(scale), np.float32)
 
 
-def load_built_in(config: DetectorConfig, model: ModelConfig, path: Path = SHIPPED) -> BuiltInDetector:
-    """The shipped detector, or a release's, self-tested, in the runtime that ``model`` names.
+def load_built_in(config: DetectorConfig, model: ModelConfig) -> BuiltInDetector:
+    """The shipped detector, or the one that ``detector.path`` names, self-tested, in the runtime that ``model`` names.
 
     Raises:
         ModelError, MissingPackageError: the network or its runtime does not work here.
     """
     detector = BuiltInDetector(
-        read_detector(path),
+        read_detector(config.path or SHIPPED),
         longer_side=config.size,
         min_score=config.min_score,
         runtime=model.runtime,

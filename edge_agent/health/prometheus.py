@@ -35,6 +35,7 @@ class _Collector:
         yield self._stages(snapshot)
         yield from self._from_store()
         yield from self._from_machine(snapshot)
+        yield from self._from_models()
         yield from self._from_latest_window()
 
     def _from_counters(self, snapshot: HealthSnapshot) -> Iterator[Metric]:
@@ -102,6 +103,23 @@ class _Collector:
         for name in (*(each.value for each in (*CameraState, *Trouble)), "paused"):
             family.add_metric([name], int(name == now))
         return family
+
+    def _from_models(self) -> Iterator[Metric]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        models = self._live.state.models
+        family = GaugeMetricFamily(
+            "countenance_model_info", "1 for the models in use", labels=["name", "release", "channel"]
+        )
+        if models is not None:
+            family.add_metric([models.name, models.release or "", models.channel], 1)
+        yield family
+        offered = None if models is None else int(models.update_offered)
+        yield _gauge("model_update_offered", "1 while there is a release that is not in use", offered)
+        trying = None if models is None else int(models.trying is not None)
+        yield _gauge("model_update_trying", "1 while a release is tried beside the one in use", trying)
+        agreement = None if models is None else models.agreement
+        yield _gauge("model_agreement_percent", "Of shares, from the last try that was judged", agreement)
 
     def _from_latest_window(self) -> Iterator[Metric]:
         from prometheus_client.core import GaugeMetricFamily

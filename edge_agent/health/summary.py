@@ -12,6 +12,7 @@ from edge_agent.host.clock import Clock
 from edge_agent.live import Live
 from edge_agent.message import SCHEMA
 from edge_agent.store import Store, StoreStats
+from edge_agent.types import ModelsState
 
 
 def health_payload(
@@ -27,6 +28,7 @@ def health_payload(
         "clock_synced": clock.synchronised(),
         "camera": state.camera,
         "trouble": state.trouble,
+        "model": _model(state.models),
         "frames": {**_counted(snapshot, "frames"), **_rates(snapshot)},
         "last_frame_age_s": _age(snapshot.gauges.get("last_frame_monotonic_s")),
         "latency_ms": {stage: _latency_ms(value) for stage, value in snapshot.latencies.items()},
@@ -36,6 +38,21 @@ def health_payload(
         "throttling": machine.throttling(),
         "disk_free_mb": _mb(machine.disk_free_bytes(config.store.path.parent)),
         "rss_mb": _mb(machine.rss_bytes()),
+    }
+
+
+def _model(models: ModelsState | None) -> dict[str, Any] | None:
+    if models is None:
+        return None
+    return {
+        "name": models.name,
+        "release": models.release,
+        "channel": models.channel,
+        "latest": models.latest,
+        "improves": models.improves,
+        "trying": models.trying,
+        "held": models.held,
+        "agreement": models.agreement,
     }
 
 

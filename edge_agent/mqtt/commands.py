@@ -42,6 +42,13 @@ class Controls(Protocol):
     def set_window(self, seconds: float) -> None:
         """Change the length of the windows until the next start, 1 to 3600 seconds."""
 
+    def update(self) -> None:
+        """Ask for what the channel of models offers.
+
+        Raises:
+            ConfigError: there is no channel.
+        """
+
 
 class _RefusedError(Exception):
     """A request that was refused; the message says why."""
@@ -58,6 +65,7 @@ class Commands:
             "reload": self._reload,
             "identify": self._identify,
             "set_window": self._set_window,
+            "update": self._update,
         }
 
     @property
@@ -115,6 +123,11 @@ class Commands:
     def _identify(self, request: dict[str, Any]) -> Mapping[str, Any]:
         _nothing_else(request)
         self._controls.identify()
+        return {}
+
+    def _update(self, request: dict[str, Any]) -> Mapping[str, Any]:
+        _nothing_else(request)
+        self._controls.update()
         return {}
 
     def _set_window(self, request: dict[str, Any]) -> Mapping[str, Any]:

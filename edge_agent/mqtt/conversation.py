@@ -217,20 +217,18 @@ class Conversation:
         where = f"{mqtt.host}:{mqtt.port} {self._topics.discovery}"
         before = announced_before(context.notebook.get(ANNOUNCED), where)
         if mqtt.discovery:
-            payload = self._announcement(before, rolling=True)
+            payload = self._announcement(before, whole=True)
             # A broker with MQTT 3.1.1 does not say what is too long for it: there it is told the short form.
             if not (self._connection.speaks_5 and self._takes(self._topics.discovery, encode(payload))):
-                payload = self._announcement(before, rolling=False)
+                payload = self._announcement(before, whole=False)
             context.notebook.set(ANNOUNCED, {"where": where, "components": components_of(payload)})
             self._tell(self._topics.discovery, encode(payload), retain=True)
         elif before:
             self._withdrawal = self._tell(self._topics.discovery, b"", retain=True)
 
-    def _announcement(self, before: Mapping[str, str], *, rolling: bool) -> dict[str, Any]:
+    def _announcement(self, before: Mapping[str, str], *, whole: bool) -> dict[str, Any]:
         context = self._context
-        return discovery_payload(
-            context.config, context.info, context.live.state.window_s, before=before, rolling=rolling
-        )
+        return discovery_payload(context.config, context.info, context.live.state.window_s, before=before, whole=whole)
 
     def _takes(self, topic: str, payload: bytes) -> bool:
         size = packet_bytes(topic, payload)

@@ -13,7 +13,7 @@ from edge_agent.config import Config
 from edge_agent.mqtt.payloads import DeviceInfo
 from edge_agent.mqtt.topics import Topics, topics_of
 
-PLATFORMS = ("sensor", "binary_sensor", "switch", "button")
+PLATFORMS = ("sensor", "binary_sensor", "switch", "button", "update")
 _AVAILABLE = "{{ 'online' if value_json.get('state') == 'online' else 'offline' }}"
 
 # (key, name, path in health's JSON, extra): shown under "Diagnostic" in Home Assistant
@@ -34,6 +34,7 @@ _SHORT = {
     "entity_category": "ent_cat",
     "expire_after": "exp_aft",
     "icon": "ic",
+    "payload_install": "pl_inst",
     "payload_off": "pl_off",
     "payload_on": "pl_on",
     "payload_press": "pl_prs",
@@ -50,7 +51,7 @@ _SHORT = {
 
 
 def discovery_payload(
-    config: Config, info: DeviceInfo, window_s: float, *, before: Mapping[str, str] | None = None, rolling: bool = False
+    config: Config, info: DeviceInfo, window_s: float, *, before: Mapping[str, str] | None = None, whole: bool = False
 ) -> dict[str, Any]:
     """The retained configuration of one device and its entities.
 
@@ -58,17 +59,19 @@ def discovery_payload(
         before: what earlier runs announced, key and platform; a component that is no longer there is told with its
             platform alone, which removes it.
         info: what ``.../info`` tells; each label becomes a sensor.
-        rolling: with sensors of the rolling estimate, where there is one; they make the message half as long again.
+        whole: with the sensors of the rolling estimate and the update of models, where there are such; they make the
+            message half as long again.
         window_s: length of a window in seconds; three of them without news make a sensor unavailable.
     """
     topics = topics_of(config)
     components = {
         **{label: _emotion(label, window_s) for label in info.labels},
         "people": _people(window_s),
-        **(_rolling(info, window_s) if rolling and info.rolling_s else {}),
+        **(_rolling(info, window_s) if whole and info.rolling_s else {}),
         "camera": _camera(topics),
         "pause": _pause(topics),
         "identify": _identify(topics),
+        **({"models": _models(topics)} if whole and config.updates.source is not None else {}),
         **{key: _diagnostic(config, topics, name, path=path, more=more) for key, name, path, more in _DIAGNOSTICS},
     }
     for key, component in components.items():
@@ -184,6 +187,24 @@ def _identify(topics: Topics) -> dict[str, Any]:
         "command_topic": topics.command("identify"),
         "payload_press": "{}",
         "device_class": "identify",
+        "entity_category": "config",
+    }
+
+
+def _models(topics: Topics) -> dict[str, Any]:
+    """Shows the release in use and the one offered, and installs it; without a release the package's version is it."""
+    return {
+        "p": "update",
+        "name": "Models",
+        "state_topic": topics.health,
+        "value_template": (
+            "{%set m=value_json.get('model')or{}%}{%set i=m.get('release')or'package'%}"
+            "{{{'installed_version':i,'latest_version':m.get('latest')or i,'title':'Models',"
+            "'in_progress':m.get('trying')is not none,"
+            "'release_summary':(m.get('held')or m.get('improves')or'')[:255]}|tojson}}"
+        ),
+        "command_topic": topics.command("update"),
+        "payload_install": "{}",
         "entity_category": "config",
     }
 

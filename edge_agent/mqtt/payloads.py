@@ -23,6 +23,10 @@ class ModelInUse:
     """The head that answers."""
     runtime: str
     """The interpreter that runs it."""
+    release: str | None = None
+    """The release that it came with; None: the package, or a file that the configuration names."""
+    channel: str = "stable"
+    """Which releases this device takes."""
 
 
 @dataclass(frozen=True, slots=True)

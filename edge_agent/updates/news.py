@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class Verdict(Strict):
     """How a release does in this agent."""
 
-    phase: Literal["shadow", "trial"]
+    phase: Literal["shadow", "probation"]
     """Beside the present model, or in its place."""
     starts: int = 0
     """How often it was begun without a clean end."""

@@ -27,7 +27,7 @@ from edge_agent.updates.folder import ModelsFolder, State
 from edge_agent.updates.news import News, news_path, read_news
 from edge_agent.updates.release import CLASSIFIER, OWN, Device, Release, ReleaseName
 from edge_agent.updates.repository import Repository
-from edge_agent.updates.tryout import try_out
+from edge_agent.updates.selftest import try_out
 from edge_agent.vision.model import default_model_path, read_info
 from edge_agent.vision.site_file import site_path
 
@@ -139,7 +139,7 @@ class Updater:
                 log.error("%s is refused: %s", state.candidate, tried.why)
                 return self._write(state.refusing(state.candidate, tried.why))
         tried = None if state.current is None else verdicts.get(state.current)
-        if state.current is not None and tried is not None and tried.phase == "trial" and tried.passed is False:
+        if state.current is not None and tried is not None and tried.phase == "probation" and tried.passed is False:
             log.error("%s is given up, back to %s: %s", state.current, state.previous or OWN, tried.why)
             return self._write(state.refusing(state.current, tried.why))
         return state

@@ -24,7 +24,7 @@ from edge_agent.host.clock import Clock, kernel_clock_synchronised
 from edge_agent.live import Live
 from edge_agent.message import encode
 from edge_agent.store import Store, open_store
-from edge_agent.types import CameraState, Trouble
+from edge_agent.types import CameraState, ModelsState, Trouble
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import free_port, wait_until
 from tests.support.schemas import schema, undocumented, validate
@@ -84,8 +84,11 @@ def test_health_is_valid_and_counts_what_happened(store: Store) -> None:
     health.count(Counter.FRAMES_DROPPED, 3)
     health.gauge("last_frame_monotonic_s", time.monotonic() - 2)
     store.append(make_report(1))
-    payload = json.loads(encode(health_payload(Config(), "s1", health, store=store, live=Live(), clock=Clock())))
+    live = Live()
+    live.update(models=ModelsState(name="emotion", release="2026.12", channel="canary", latest="2027.1"))
+    payload = json.loads(encode(health_payload(Config(), "s1", health, store=store, live=live, clock=Clock())))
     validate("health", payload)
+    assert (payload["model"]["release"], payload["model"]["channel"]) == ("2026.12", "canary")
     assert not undocumented("health", payload)
     assert payload["frames"]["dropped"] == {"slow": 3}
     assert payload["latency_ms"]["classify"]["p95"] == 4.0
@@ -189,7 +192,7 @@ def test_prometheus_reads_the_same_figures(store: Store) -> None:
     health.count(Counter.FRAMES_DROPPED, 4)
     health.count(Counter.MQTT_CONNECTS)
     stored, live = store.append(make_report(1)), Live()
-    live.update(report=stored.report)
+    live.update(report=stored.report, models=ModelsState("emotion", release=None, channel="stable", latest="2027.1"))
     stop = serve_metrics(MetricsConfig(port=port), make_registry(Config(), live, health, store=store))
     try:
         read = scrape(port)
@@ -200,6 +203,8 @@ def test_prometheus_reads_the_same_figures(store: Store) -> None:
     assert read["countenance_frames_dropped_total", "slow"] == 4
     assert read["countenance_mqtt_connects_total", ""] == 1
     assert read["countenance_windows_pending", ""] == 1
+    assert read["countenance_model_info", "stable,emotion,"] == 1
+    assert read["countenance_model_update_offered", ""] == 1
     assert stored.report.shares is not None
     assert {label: read["countenance_share_percent", label] for label in LABELS} == stored.report.shares.percentages
     assert read["countenance_familiar", ""] == stored.report.shares.familiar

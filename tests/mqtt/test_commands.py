@@ -14,7 +14,7 @@ from edge_agent.message import encode
 from edge_agent.mqtt.commands import MAX_BYTES, Commands
 from tests.support.schemas import schema, validate
 
-NAMES = ("pause", "resume", "reload", "identify", "set_window")
+NAMES = ("pause", "resume", "reload", "identify", "set_window", "update")
 
 
 class Recorder:
@@ -41,6 +41,9 @@ class Recorder:
     def set_window(self, seconds: float) -> None:
         self.calls.append(("set_window", seconds))
 
+    def update(self) -> None:
+        self.calls.append("update")
+
 
 def ask(
     name: str, payload: object = b"", retained: bool = False, fault: Exception | None = None
@@ -52,7 +55,7 @@ def ask(
     return answer, recorder.calls
 
 
-@pytest.mark.parametrize("name", ["pause", "resume", "reload", "identify"])
+@pytest.mark.parametrize("name", ["pause", "resume", "reload", "identify", "update"])
 @pytest.mark.parametrize("payload", [b"", b"  ", b"{}", b'{"transaction": "a"}'])
 def test_a_bare_command_needs_no_payload(name: str, payload: bytes) -> None:
     answer, calls = ask(name, payload)

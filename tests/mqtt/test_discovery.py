@@ -31,7 +31,7 @@ from tests.support.windows import LABELS, make_report
 TOPIC = {"type": "string", "pattern": r"^[^+#\u0000]+$", "maxLength": 65535}
 TEXT = {"type": "string", "minLength": 1}
 COMMON = {
-    "p": {"enum": ["sensor", "binary_sensor", "switch", "button"]},
+    "p": {"enum": ["sensor", "binary_sensor", "switch", "button", "update"]},
     "unique_id": TEXT,
     "name": TEXT,
     "icon": {"type": "string", "pattern": "^mdi:[a-z-]+$"},
@@ -73,6 +73,11 @@ BUTTON = {
     },
     "additionalProperties": False,
 }
+UPDATE = {
+    "required": ["p", "unique_id"],
+    "properties": {**COMMON, "command_topic": TOPIC, "state_topic": TOPIC, "payload_install": TEXT},
+    "additionalProperties": False,
+}
 DEVICE = {
     "type": "object",
     "required": ["dev", "o", "cmps"],
@@ -109,7 +114,7 @@ DEVICE = {
                 "type": "object",
                 "allOf": [
                     {"if": {"properties": {"p": {"const": name}}}, "then": rules}
-                    for name, rules in (("sensor", SENSOR), ("switch", SWITCH), ("button", BUTTON))
+                    for name, rules in (("sensor", SENSOR), ("switch", SWITCH), ("button", BUTTON), ("update", UPDATE))
                 ],
                 "required": ["p"],
             },
@@ -121,10 +126,10 @@ DEVICE = {
 FULL = {short: full for full, short in _SHORT.items()}
 
 
-def payload(before: dict[str, str] | None = None, rolling: bool = True, **config: Any) -> dict[str, Any]:
+def payload(before: dict[str, str] | None = None, whole: bool = True, **config: Any) -> dict[str, Any]:
     """As Home Assistant understands it: abbreviations written out, the shared topic given to each sensor."""
     made = Config.model_validate({"device": {"id": "hall", "name": "Hall"}, **config})
-    sent = discovery_payload(made, INFO, 10.0, before=before, rolling=rolling)
+    sent = discovery_payload(made, INFO, 10.0, before=before, whole=whole)
     message = written_out(json.loads(encode(sent)))
     for component in message["cmps"].values():
         if component["p"] == "sensor" and len(component) > 1:
@@ -204,7 +209,7 @@ def test_the_rolling_estimate_has_sensors_that_live_on_while_windows_are_withhel
     people = components["rolling_people"]["value_template"]
     assert render(people, withheld) == str(withheld["rolling"]["people"])
     assert render(people, {**withheld, "rolling": None}) == "None"
-    assert "rolling_happy" not in payload(rolling=False)["cmps"]
+    assert "rolling_happy" not in payload(whole=False)["cmps"]
 
 
 def status(paused: bool = False, camera: str = "running", trouble: str | None = None) -> dict[str, Any]:
@@ -250,8 +255,43 @@ def test_diagnostics_read_fields_that_health_has(tmp_path: Path) -> None:
             node = node["properties"][field]
 
 
-def test_it_fits_a_broker_that_takes_4096_bytes() -> None:
-    made = Config.model_validate({"device": {"id": "raspberrypi-hall", "name": "The hall upstairs"}})
+MODELS = {
+    "name": "emotion", "release": "2026.11", "channel": "stable", "latest": "2026.12",
+    "improves": "reads children better", "trying": None, "held": "", "agreement": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (MODELS, ("2026.11", "2026.12", False, "reads children better")),
+        ({**MODELS, "trying": "2026.12"}, ("2026.11", "2026.12", True, "reads children better")),
+        ({**MODELS, "held": "pinned"}, ("2026.11", "2026.12", False, "pinned")),
+        ({**MODELS, "latest": None, "improves": ""}, ("2026.11", "2026.11", False, "")),
+        ({**MODELS, "release": None, "latest": None, "improves": ""}, ("package", "package", False, "")),
+    ],
+)
+def test_the_update_shows_the_release_in_use_and_the_one_offered(
+    told: dict[str, Any], shown: tuple[str, str, bool, str]
+) -> None:
+    update = payload(updates={"source": "https://models.example.org"})["cmps"]["models"]
+    state = json.loads(render(update["value_template"], {"model": told}))
+    keys = ("installed_version", "latest_version", "in_progress", "release_summary")
+    assert tuple(state[key] for key in keys) == shown
+    assert update["command_topic"] == "countenance/hall/command/update"
+    assert update["state_topic"] == "countenance/hall/health"
+
+
+def test_without_a_source_there_is_no_update_to_show() -> None:
+    assert "models" not in payload()["cmps"]
+    assert "models" not in payload(whole=False, updates={"source": "/stick"})["cmps"], "it would be too long"
+
+
+@pytest.mark.parametrize("updates", [{}, {"source": "https://models.example.org"}])
+def test_it_fits_a_broker_that_takes_4096_bytes(updates: dict[str, str]) -> None:
+    made = Config.model_validate(
+        {"device": {"id": "raspberrypi-hall", "name": "The hall upstairs"}, "updates": updates}
+    )
     sent = encode(discovery_payload(made, INFO, 10.0))
     assert packet_bytes("homeassistant/device/raspberrypi-hall/config", sent) < 4096
 

@@ -60,6 +60,7 @@ MODULES = {
     "tests/training/test_data.py",
     "tests/updates/test_attacks.py",
     "tests/updates/test_killed.py",
+    "tests/updates/test_shadow.py",
     "tests/vision/test_stillness.py",
     "tests/mqtt/test_limits.py",
 }

@@ -60,6 +60,9 @@ class Controls:
     def identify(self) -> None:
         self.calls.append("identify")
 
+    def update(self) -> None:
+        self.calls.append("update")
+
     def set_window(self, seconds: float) -> None:
         self.calls.append(seconds)
         self.live.update(window_s=seconds)

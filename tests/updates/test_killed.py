@@ -80,7 +80,7 @@ def _switch(device: UpdatedDevice) -> None:
 
 
 def _roll_back(device: UpdatedDevice) -> None:
-    write_news(news_path(device.config), News(verdicts={"r2": Verdict(phase="trial", passed=False, why="slow")}))
+    write_news(news_path(device.config), News(verdicts={"r2": Verdict(phase="probation", passed=False, why="slow")}))
     device.updater.scheduled()
 
 

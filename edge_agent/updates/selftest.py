@@ -1,6 +1,6 @@
 """The self-test of a release in this device's runtime: in a process of its own, which a bad file may crash.
 
-``python -m edge_agent.updates.tryout FOLDER RUNTIME`` ends with 0, or with an error's line and exit code.
+``python -m edge_agent.updates.selftest FOLDER RUNTIME`` ends with 0, or with an error's line and exit code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from edge_agent.detectors.built_in import load_built_in
 from edge_agent.errors import CountenanceError, ModelError
 from edge_agent.host import children
 from edge_agent.host.runtime import RuntimeChoice, runs_on
-from edge_agent.updates.release import CLASSIFIER, DETECTOR, Release
+from edge_agent.updates.release import CLASSIFIER, DETECTOR, RELEASE, Release
 from edge_agent.vision.classifier import Classifier, load_classifier
 
 LONGEST_S = 300.0
@@ -29,7 +29,7 @@ def try_out(folder: Path, runtime: RuntimeChoice) -> None:
     Raises:
         ModelError: it does not, or its process ended abnormally.
     """
-    command = children.python("edge_agent.updates.tryout", str(folder), runtime)
+    command = children.python("edge_agent.updates.selftest", str(folder), runtime)
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LONGEST_S, env=children.environment(), check=False
@@ -42,25 +42,17 @@ def try_out(folder: Path, runtime: RuntimeChoice) -> None:
         raise ModelError((done.stderr.strip().splitlines() or [f"{folder.name}: exit code {done.returncode}"])[-1])
 
 
-def open_release(folder: Path, config: ModelConfig, site: Path | None = None) -> Classifier:
-    """A release's classifier, self-tested against what the release states for this runtime and processor.
+def check_release(classifier: Classifier, folder: Path, runtime: RuntimeChoice) -> None:
+    """Compare a release's classifier with what the release states for this runtime and processor.
 
     Raises:
-        CountenanceError: as :func:`edge_agent.vision.classifier.load_classifier` does.
-        ModelError: it answers otherwise.
+        ModelError: it answers otherwise, or the release cannot be read.
     """
-    release = read_release(folder)
-    classifier = load_classifier(config.model_copy(update={"path": folder / CLASSIFIER}), site)
-    classifier.self_test(tolerance=release.answers.get(runs_on(config.runtime)))
-    return classifier
-
-
-def read_release(folder: Path) -> Release:
-    """What it says of itself; raises ModelError."""
     try:
-        return Release.model_validate_json((folder / "release.json").read_bytes())
+        release = Release.model_validate_json((folder / RELEASE).read_bytes())
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder}: not a release that this version can read: {str(error).splitlines()[0]}") from error
+    classifier.self_test(tolerance=release.answers.get(runs_on(runtime)))
 
 
 def main(arguments: list[str]) -> int:
@@ -69,8 +61,8 @@ def main(arguments: list[str]) -> int:
     runtime = next(each for each in _RUNTIMES if each == arguments[1])
     config = ModelConfig(runtime=runtime)
     try:
-        open_release(folder, config)
-        load_built_in(DetectorConfig(kind="built_in"), config, folder / DETECTOR)
+        check_release(load_classifier(config.model_copy(update={"path": folder / CLASSIFIER})), folder, runtime)
+        load_built_in(DetectorConfig(kind="built_in", path=folder / DETECTOR), config)
     except CountenanceError as error:
         print(error, file=sys.stderr)  # noqa: T201 (its standard error is read by the updater)
         return error.exit_code
