@@ -156,7 +156,7 @@ def _table(head: str, grid: dict[Framing, dict[str, float]]) -> str:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="the archive with images/ and labels.csv")
-    parser.add_argument("--detector", choices=("built_in", "yunet", "haar", "whole_frame"), default="yunet")
+    parser.add_argument("--detector", choices=("built_in", "yunet", "whole_frame"), default="built_in")
     parser.add_argument("--yunet", type=Path, help="the detector's file (default: the fetched one)")
     parser.add_argument("--size", type=int, default=DetectorConfig().size, help="longer side that the detector sees")
     parser.add_argument("--model", type=Path, default=default_model_path())

@@ -1,10 +1,10 @@
 """Which faces each detector finds: in scenes, in web photos, with turned heads, and where it sees eyes and mouth.
 
-    python -m benchmarks.faces_found [--data FOLDER]
+    python -m benchmarks.faces_found [--data FOLDER] [--write]
 
 Scenes are the val split of ``face_scenes.zip``, fitted into a 320x240 frame; a larger ``size`` shows the same faces to
 more pixels. Recall is that at the score with 23 false alarms in its 669 pictures. Web photos are part B of
-``wild_faces_dev.zip``.
+``wild_faces_dev.zip``. ``--write`` puts the table into docs/device.md.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.written import write_between
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import Detector, load_detector
 from edge_agent.detectors.grids import Found
@@ -26,6 +27,7 @@ from training.faces.data import Scene, read_scenes
 from training.faces.judge import ALARMS_AT, FRAME, fitted, judge, overlaps
 from training.machine import describe_machine
 
+PAGE = Path(__file__).parents[1] / "docs" / "device.md"
 CONTESTANTS = (("built_in", 320), ("built_in", 448), ("yunet", 320))
 JUDGED_FROM = 0.1
 TURNS = (-30, 30)
@@ -57,6 +59,7 @@ def main() -> None:
     """Measure every contestant and print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     scenes = read_scenes(args.data / "face_scenes.zip", "val", colour=True)
     photos = read_photos(args.data)
@@ -66,6 +69,8 @@ def main() -> None:
         print(kind, size, results[kind, size], flush=True)
     text = table(results)
     print(text)
+    if args.write:
+        write_between(PAGE, "faces found", text)
 
 
 def read_photos(data: Path) -> list[NDArray[np.uint8]]:
@@ -82,7 +87,7 @@ def read_photos(data: Path) -> list[NDArray[np.uint8]]:
 def measure(data: Path, kind: str, size: int, *, scenes: list[Scene], photos: list[NDArray[np.uint8]]) -> Figures:
     """All figures of one detector at one size."""
     zoom = size / FRAME[0]
-    all_of_it, shipped = load(data, kind, size, min_score=JUDGED_FROM), load(data, kind, size, None)
+    all_of_it, shipped = load(data, kind, size, min_score=JUDGED_FROM), load(data, kind, size, min_score=None)
     loose = judge(lambda image: found(all_of_it, image), scenes, zoom)
     strict = judge(lambda image: found(shipped, image), scenes, zoom)
     at = loose.score_at(ALARMS_AT)
@@ -154,7 +159,7 @@ def _is_found_turned(
 
 
 def table(results: dict[tuple[str, int], Figures]) -> str:
-    """The figures as Markdown."""
+    """The Markdown of docs/device.md."""
     lines = [
         "| detector | `size` | faces from 12 px | from 48 px | false alarms | turned by 30° | landmarks off by | "
         "web photos missed |",
@@ -169,7 +174,7 @@ def table(results: dict[tuple[str, int], Figures]) -> str:
         f"Sizes in a 320x240 frame. Recall in 669 scenes at {ALARMS_AT} false alarms; the column behind says how many "
         "there are at the detector's own score. Landmarks: share of the face's width."
     )
-    return "\n".join([*lines, "", note, f"`python -m benchmarks.faces_found` on {describe_machine()}."])
+    return "\n".join([*lines, "", note, f"`python -m benchmarks.faces_found --write` on {describe_machine()}."])
 
 
 if __name__ == "__main__":

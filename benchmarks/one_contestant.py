@@ -40,7 +40,7 @@ def peer() -> Callable[[Any], object]:
 
 
 def ours(runtime: str) -> Callable[[Any], object]:
-    """The agent's pipeline as configured by default, with YuNet; ``detector.path`` may come from the environment."""
+    """The agent's pipeline as configured by default."""
 
     from edge_agent.config import load_config
     from edge_agent.detectors import load_detector
@@ -53,7 +53,7 @@ def ours(runtime: str) -> Callable[[Any], object]:
     config = load_config(None)
     classifier = Classifier(load_model(), "litert" if runtime == "litert" else "tflite")
     window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
-    detector = load_detector(config.detector.model_copy(update={"kind": "yunet"}))
+    detector = load_detector(config.detector, config.model.model_copy(update={"runtime": runtime}))
     pipeline = Pipeline(detector, classifier, window, observe=lambda *_: None)
 
     def read(image: Any) -> object:

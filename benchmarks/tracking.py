@@ -356,7 +356,7 @@ def _options() -> argparse.Namespace:
     shared = Path("../shared/data")
     parser.add_argument("--photos", type=Path, default=shared / "wild_faces_dev.zip")
     parser.add_argument("--yunet", type=Path, default=shared / "face_detection_yunet_2023mar.onnx")
-    parser.add_argument("--size", type=int, default=DetectorConfig().size, help="longer side that the detector sees")
+    parser.add_argument("--size", type=int, default=320, help="longer side that the detector sees")
     parser.add_argument("--write", action="store_true", help=f"write {FIGURES} and the table in {PAGE}")
     parser.add_argument("--tune", action="store_true", help="vary the settings, on other films and other people")
     return parser.parse_args()

@@ -91,7 +91,7 @@ class Face:
     score: float
     """The detector's confidence, 0 to 1."""
     landmarks: tuple[tuple[float, float], ...] | None = None
-    """Five (x, y) points in pixels where the detector gives them (YuNet): right eye, left eye, nose tip,
+    """Five (x, y) points in pixels where the detector gives them: right eye, left eye, nose tip,
     right and left corner of the mouth, as seen in the person (their right is on the picture's left)."""
 
     @property

@@ -10,7 +10,6 @@ usage() {
 Usage: sudo systemd/install.sh [OPTIONS]
 
   --camera KIND         usb-camera, raspberry-pi, jetson or network-camera: what the service may touch (at first: usb-camera)
-  --detector FILE       the YuNet face detector, instead of fetching it
   --password-file FILE  file that holds the MQTT password; systemd hands it to the service alone
   --wheels DIR          install from this folder only, without a network (docs/device.md says how to fill it)
   --kiosk               also show the page full-screen on this machine's display
@@ -33,7 +32,7 @@ readonly NEEDED_MB=800
 # shellcheck source=systemd/parts.sh
 source "$SOURCE/systemd/parts.sh"
 
-CAMERA='' DETECTOR='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN='' UNINSTALL='' PURGE=''
+CAMERA='' PASSWORD='' WHEELS='' KIOSK_WANTED='' START=yes DRY_RUN='' UNINSTALL='' PURGE=''
 
 fail() { printf 'install.sh: %s\n' "$*" >&2; exit 1; }
 # Prints each step and does it, unless this is a dry run.
@@ -55,11 +54,10 @@ append() {
 read_options() {
     while (($#)); do
         case $1 in
-            --camera | --detector | --password-file | --wheels)
+            --camera | --password-file | --wheels)
                 (($# > 1)) || fail "$1 wants a value; see --help"
                 case $1 in
                     --camera) CAMERA=$2 ;;
-                    --detector) DETECTOR=$2 ;;
                     --password-file) PASSWORD=$2 ;;
                     --wheels) WHEELS=$2 ;;
                 esac
@@ -78,7 +76,6 @@ read_options() {
 
 # Files that were named are found from the root folder, too: no module of the folder that this was started in may run.
 leave_folder() {
-    [[ -z $DETECTOR ]] || DETECTOR=$(realpath -- "$DETECTOR")
     [[ -z $PASSWORD ]] || PASSWORD=$(realpath -- "$PASSWORD")
     [[ -z $WHEELS ]] || WHEELS=$(realpath -- "$WHEELS")
     cd /
@@ -90,7 +87,6 @@ check_options() {
         *) fail "--camera $CAMERA: must be usb-camera, raspberry-pi, jetson or network-camera" ;;
     esac
     [[ -z $PURGE || -n $UNINSTALL ]] || fail '--purge goes with --uninstall'
-    [[ -z $DETECTOR || -r $DETECTOR ]] || fail "--detector $DETECTOR: cannot read this file"
     [[ -z $PASSWORD || -s $PASSWORD ]] || fail "--password-file $PASSWORD: cannot read this file, or it is empty"
     [[ -z $WHEELS || -n $(compgen -G "$WHEELS/countenance-*.whl") ]] || fail "--wheels $WHEELS: no countenance-*.whl in there"
 }
@@ -202,19 +198,6 @@ prepare_machine() {
         first_configuration "$SOURCE/configs/${CAMERA:-usb-camera}.yaml"
         [[ -z $KIOSK_WANTED ]] || printf 'kiosk:\n  enabled: true\n' | append "$CONFIG/agent.yaml"
     fi
-}
-
-install_detector() {
-    local release=$1 from=()
-    if [[ -z $DETECTOR ]] && compgen -G "$STATE/face_detection_yunet_*.onnx" >/dev/null; then
-        say '= the YuNet detector is there already'
-        return
-    fi
-    [[ -z $DETECTOR ]] || from=(--from "$DETECTOR")
-    run "$release/bin/edge-agent" fetch-detector --to "$STATE" "${from[@]}" && return
-    [[ -z $DETECTOR ]] || fail "--detector $DETECTOR: not usable (see above)"
-    say '! Without YuNet faces are found by OpenCV'"'"'s Haar cascade: several times slower, and it misses most faces that are'
-    say '! turned, small or badly lit. Later: sudo edge-agent fetch-detector --to '"$STATE"', or run this with --detector FILE'
 }
 
 # Installs the release's unit and drop-ins; drop-ins chosen earlier are kept and updated.
@@ -350,7 +333,6 @@ install_all() {
     prepare_machine
     run "$release/bin/edge-agent" config check "$CONFIG/agent.yaml" ||
         fail "the configuration does not fit this version (see above); nothing was changed: fix $CONFIG/agent.yaml and run this again"
-    install_detector "$release"
     activate "$release" "$previous"
     [[ -z $previous ]] || prune "$previous"
     say "Done: $(basename "$release"). Look: systemctl status countenance. Check: sudo edge-agent doctor -c $CONFIG/agent.yaml"

@@ -319,7 +319,7 @@ def test_of_withheld_people_no_stage_tells_how_long_it_took(suppressed: bool, pu
     config = Config()
     classifier = Classifier(load_model(None), "auto", 1, head=config.model.labels)
     window = Window(config.window, config.privacy, classifier.head.share_estimator(classifier.labels))
-    detector = load_detector(DetectorConfig(kind="haar"))
+    detector = load_detector(DetectorConfig())
     pipeline = Pipeline(detector, classifier, window, observe=lambda stage, _: heard.append(stage))
     for number in range(3):
         pipeline.process(Frame(np.zeros((120, 160, 3), np.uint8), number / 10))

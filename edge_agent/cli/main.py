@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="pictures, or folders of them")
     predict.add_argument("--json", action="store_true", help="one JSON object a line for each picture")
     predict.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with boxes and emotions into DIR")
-    predict.add_argument("--detector", choices=("auto", "built_in", "yunet", "haar", "whole_frame"), metavar="KIND")
+    predict.add_argument("--detector", choices=("built_in", "yunet", "whole_frame"), metavar="KIND")
     predict.add_argument("-c", "--config", type=Path, metavar="FILE")
     predict.set_defaults(run=_predict)
 

@@ -136,8 +136,8 @@ class CameraConfig(_Section):
 class DetectorConfig(_Section):
     """How faces are found."""
 
-    kind: Literal["auto", "built_in", "yunet", "haar", "whole_frame"] = "auto"
-    size: Annotated[int, Field(ge=64, le=1920)] = 320
+    kind: Literal["built_in", "yunet", "whole_frame"] = "built_in"
+    size: Annotated[int, Field(ge=64, le=1920)] = 448
     min_score: Fraction | None = None
     looks_per_s: Annotated[float, Field(ge=0.2, le=60.0)] = 5.0
     path: Path | None = None

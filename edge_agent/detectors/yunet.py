@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from edge_agent.config import DetectorConfig
 from edge_agent.detectors import DetectorKind
 from edge_agent.detectors.scaling import shrink
-from edge_agent.detectors.yunet_file import FETCH, find_yunet
+from edge_agent.detectors.yunet_file import find_yunet, how_to_get_yunet
 from edge_agent.errors import DetectorError
 from edge_agent.types import Box, Face, Framing
 
@@ -40,7 +40,7 @@ class YunetDetector:
 
         path = find_yunet(config.path)
         if path is None:
-            raise DetectorError(f"yunet: the detector's file is not here; get it with: {FETCH}")
+            raise DetectorError(f"yunet: the detector's file is not here; {how_to_get_yunet()}")
         self._longer_side = config.size
         least = MIN_SCORE if config.min_score is None else config.min_score
         try:

@@ -50,7 +50,7 @@ def find_yunet(configured: Path | None) -> Path | None:
 
 
 def how_to_get_yunet() -> str:
-    """What somebody should do whose command works without it."""
+    """What somebody should do whose command does not find it."""
     if is_barred(STATE_DIR / FILE_NAME):
         return f"run this with sudo, since {STATE_DIR} is closed to this user, or get a copy with: {FETCH}"
     return f"get it with: {FETCH_FOR_SERVICE}"

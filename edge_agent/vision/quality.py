@@ -70,7 +70,7 @@ def gate(image: NDArray[np.uint8], face: Face, limits: FacesConfig) -> FaceQuali
 
     Args:
         image: BGR of shape (height, width, 3) or grey of shape (height, width).
-        face: where it is; without landmarks (Haar) nothing is known of its turn and roll, and it passes these.
+        face: where it is; without landmarks nothing is known of its turn and roll, and it passes these.
         limits: beyond which it is left out; the first that fails, in the order of :data:`Reason`, is the reason.
     """
     side_px = min(face.box.width, face.box.height)

@@ -28,7 +28,7 @@ def answers(capsys) -> list[dict]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-@pytest.mark.parametrize("kind", ["built_in", "haar", "yunet"])
+@pytest.mark.parametrize("kind", ["built_in", "yunet"])
 def test_a_smile_is_read_as_happy_where_it_is(picture, capsys, monkeypatch, kind):
     if kind == "yunet":
         monkeypatch.setenv("COUNTENANCE_DETECTOR__PATH", str(shared(YUNET)))
@@ -49,7 +49,7 @@ def test_a_smile_is_read_as_happy_where_it_is(picture, capsys, monkeypatch, kind
 
 def test_a_picture_without_a_face_has_null_percentages(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((100, 100, 3), 128, np.uint8))
-    assert main(["predict", str(tmp_path / "grey.png"), "--json", "--detector", "haar"]) == 0
+    assert main(["predict", str(tmp_path / "grey.png"), "--json"]) == 0
     (answer,) = answers(capsys)
     assert answer["faces"] == []
     assert answer["percentages"] is None
@@ -59,7 +59,7 @@ def test_bad_pictures_are_lines_on_stderr_and_the_rest_go_on(picture, tmp_path, 
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("hello")
     names = [tmp_path / "empty.jpg", picture, tmp_path / "absent.jpg", tmp_path / "text.jpg", picture]
-    assert main(["predict", "--json", "--detector", "haar", *map(str, names)]) == 3
+    assert main(["predict", "--json", *map(str, names)]) == 3
     out, err = capsys.readouterr()
     assert [json.loads(line)["image"] for line in out.splitlines()] == [str(picture)] * 2
     assert [str(name) in err for name in (names[0], names[2], names[3])] == [True] * 3
@@ -76,7 +76,7 @@ def test_the_whole_frame_reads_a_picture_that_is_a_face(tmp_path, capsys):
 
 def test_annotated_copies_show_a_box_and_leave_the_picture_alone(picture, tmp_path):
     before = picture.read_bytes()
-    assert main(["predict", str(picture), "--detector", "haar", "--annotate", str(tmp_path / "out")]) == 0
+    assert main(["predict", str(picture), "--annotate", str(tmp_path / "out")]) == 0
     (copy,) = (tmp_path / "out").iterdir()
     drawn = cv2.imread(str(copy))
     assert drawn.shape == (512, 512, 3)
@@ -99,7 +99,7 @@ def test_labels_stay_in_the_picture_and_off_each_other(top):
 @pytest.mark.parametrize("folder", ["file", "file/below"])
 def test_a_folder_for_copies_that_cannot_be_is_told_before_any_work(picture, tmp_path, capsys, folder):
     (tmp_path / "file").touch()
-    assert main(["predict", str(picture), "--detector", "haar", "--annotate", str(tmp_path / folder)]) == 3
+    assert main(["predict", str(picture), "--annotate", str(tmp_path / folder)]) == 3
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"edge-agent: --annotate {tmp_path / folder}: cannot make this folder: ")
@@ -113,7 +113,7 @@ def test_a_copy_that_cannot_be_written_is_a_line_on_stderr_and_the_rest_go_on(pi
     tall = tmp_path / "tall.png"
     cv2.imwrite(str(tall), np.zeros((70_000, 40, 3), np.uint8))
     names = [picture, tall, picture]
-    command = ["predict", "--json", "--detector", "haar", "--annotate", str(tmp_path / "out")]
+    command = ["predict", "--json", "--annotate", str(tmp_path / "out")]
     assert main([*command, *map(str, names)]) == 3
     out, err = capsys.readouterr()
     assert [json.loads(line)["image"] for line in out.splitlines()] == list(map(str, names))
@@ -123,13 +123,13 @@ def test_a_copy_that_cannot_be_written_is_a_line_on_stderr_and_the_rest_go_on(pi
 
 
 def test_the_same_picture_gives_the_same_bytes_in_every_call(picture):
-    command = [sys.executable, "-m", "edge_agent", "predict", str(picture), "--json", "--detector", "haar"]
+    command = [sys.executable, "-m", "edge_agent", "predict", str(picture), "--json"]
     first, second = (subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2))
     assert first == second
 
 
 def test_a_closed_pipe_ends_quietly(picture):
-    command = f"{sys.executable} -m edge_agent predict --json --detector haar {' '.join([str(picture)] * 40)} | head -1"
+    command = f"{sys.executable} -m edge_agent predict --json {' '.join([str(picture)] * 40)} | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert len(done.stdout.splitlines()) == 1
     assert "Traceback" not in done.stderr
@@ -139,7 +139,7 @@ def test_many_pictures_take_no_more_memory_than_few(picture):
     code = (
         "import resource, sys\n"
         "from edge_agent.cli.main import main\n"
-        "main(['predict', '--detector', 'haar', *[sys.argv[1]] * int(sys.argv[2])])\n"
+        "main(['predict', *[sys.argv[1]] * int(sys.argv[2])])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)\n"
     )
 

@@ -38,7 +38,7 @@ def config(kind: str, **settings) -> DetectorConfig:
     return DetectorConfig(kind=kind, path=path, **settings)
 
 
-@pytest.mark.parametrize("kind", ["built_in", "yunet", "haar"])
+@pytest.mark.parametrize("kind", ["built_in", "yunet"])
 @pytest.mark.parametrize("factor", [0.5, 1.0, 2.5])
 def test_the_face_is_found_in_the_pictures_own_pixels_at_any_size(kind, factor):
     image = cv2.resize(astronaut_bgr(), None, fx=factor, fy=factor)
@@ -58,7 +58,7 @@ def test_landmarks_lie_in_the_box_in_their_documented_order(kind):
     assert all(box.x <= x <= box.x + box.width and box.y <= y <= box.y + box.height for x, y in face.landmarks)
 
 
-@pytest.mark.parametrize("kind", ["built_in", "yunet", "haar"])
+@pytest.mark.parametrize("kind", ["built_in", "yunet"])
 @pytest.mark.parametrize("shape", [(1, 1, 3), (480, 640, 3), (3, 2000, 3), (31, 17, 3)])
 def test_a_picture_without_a_face_has_none(kind, shape):
     assert load_detector(config(kind)).detect(np.full(shape, 90, np.uint8)) == []
@@ -66,7 +66,7 @@ def test_a_picture_without_a_face_has_none(kind, shape):
 
 def test_detection_leaves_the_picture_as_it_is():
     image = astronaut_bgr()
-    load_detector(config("haar")).detect(image)
+    load_detector(config("built_in")).detect(image)
     assert (image == astronaut_bgr()).all()
 
 
@@ -75,18 +75,11 @@ def test_the_whole_frame_is_one_face():
     assert (face.box.x, face.box.y, face.box.width, face.box.height) == (0, 0, 64, 48)
 
 
-def test_auto_takes_haar_and_says_so_until_yunet_is_fetched(caplog):
-    assert load_detector(config("auto")).kind == "haar"
-    assert "sudo edge-agent fetch-detector --to /var/lib/countenance" in caplog.text, "where the service looks"
-    fetch_yunet(None, shared(YUNET))
-    assert load_detector(config("auto")).kind == "yunet"
-
-
 def test_asking_for_yunet_without_its_file_says_how_to_get_it(tmp_path):
     with pytest.raises(DetectorError, match="edge-agent fetch-detector"):
         load_detector(DetectorConfig(kind="yunet"))
     with pytest.raises(DetectorError, match="names no file"):
-        load_detector(DetectorConfig(kind="auto", path=tmp_path / "absent.onnx"))
+        load_detector(DetectorConfig(kind="yunet", path=tmp_path / "absent.onnx"))
 
 
 def test_a_file_that_is_not_the_official_one_is_refused_wherever_it_lies(tmp_path):

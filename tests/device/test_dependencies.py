@@ -110,7 +110,7 @@ def test_it_installs_and_reads_a_smile(environment, tmp_path):
     picture = write_astronaut(tmp_path / "astronaut.png")
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
-        [agent, "predict", "--json", "--detector", "haar", picture],
+        [agent, "predict", "--json", picture],
         cwd=tmp_path,
         env=environ,
         capture_output=True,

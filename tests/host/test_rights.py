@@ -30,21 +30,22 @@ def settings(tmp_path: Path, text: str) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("place", ["of the service", "of the user"])
-def test_a_detector_that_is_out_of_reach_is_not_here(place: str, state: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("place", "advice"), [("of the service", "run this with sudo"), ("of the user", "get it with: sudo edge-agent")]
+)
+def test_a_detector_that_is_out_of_reach_is_not_here(place: str, advice: str, state: Path, tmp_path: Path) -> None:
+    """Where it lies in the service's folder, fetching it once more would not help."""
     picture = str(write_astronaut(tmp_path / "face.jpg"))
     homes = {"XDG_DATA_HOME": str(state if place == "of the user" else tmp_path / "home")}
     with closed(state):
         at = state if place == "of the service" else tmp_path / "empty"
-        done = edge_agent("predict", "--json", picture, state=at, **homes)
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["detector"] == "haar"
-    if place == "of the service":
-        assert "run this with sudo" in done.stderr, "fetching it once more would not help"
+        done = edge_agent("predict", "--json", "--detector", "yunet", picture, state=at, **homes)
+    assert done.returncode == DetectorError.exit_code
+    assert advice in done.stderr
 
 
 def test_a_configured_detector_that_is_out_of_reach_is_an_error(state: Path, tmp_path: Path) -> None:
-    config = settings(tmp_path, f"detector: {{path: {state / FILE_NAME}}}\n")
+    config = settings(tmp_path, f"detector: {{kind: yunet, path: {state / FILE_NAME}}}\n")
     with closed(state):
         done = edge_agent("predict", "-c", config, str(write_astronaut(tmp_path / "face.jpg")))
     assert done.returncode == DetectorError.exit_code
@@ -66,13 +67,14 @@ def test_a_store_that_is_out_of_reach_asks_for_sudo(what: str, state: Path, tmp_
 
 
 def test_the_doctor_looks_at_what_it_may(state: Path, tmp_path: Path) -> None:
-    config = settings(tmp_path, f"store: {{path: {state / 'windows.sqlite'}}}\nmqtt: {{enabled: false}}\n")
+    text = f"store: {{path: {state / 'windows.sqlite'}}}\nmqtt: {{enabled: false}}\ndetector: {{kind: yunet}}\n"
+    config = settings(tmp_path, text)
     with closed(state):
         done = edge_agent("doctor", "--json", "-c", config, state=state, XDG_DATA_HOME=str(tmp_path / "home"))
     checks = {check["name"]: check for check in json.loads(done.stdout)["checks"]}
     assert "defect" not in done.stdout
     assert "free at" in checks["disk"]["detail"]
-    assert checks["detector"]["status"] == "warning"
+    assert checks["detector"]["status"] == "failed"
     assert "run this with sudo" in checks["detector"]["fix"]
 
 

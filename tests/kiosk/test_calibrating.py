@@ -147,7 +147,7 @@ def test_only_somebody_alone_in_view_is_taken(tmp_path: Path):
     config, sitting = Config(), Sitting(LABELS, clock := Hand())
     classifier = Classifier(load_model())
     window = Window(config.window, config.privacy, classifier.share_estimator())
-    detector = load_detector(DetectorConfig(kind="haar"))
+    detector = load_detector(DetectorConfig())
     pipeline = Pipeline(
         detector, classifier, window, observe=lambda _stage, _s: None, limits=config.faces, sitting=sitting
     )

@@ -25,7 +25,7 @@ def configure(folder: Path, **sections: Mapping[str, Any]) -> Path:
     values: dict[str, dict[str, Any]] = {
         "device": {"id": "test"},
         "camera": {"backend": "replay", "source": str(picture), "fps": 10},
-        "detector": {"kind": "haar", "looks_per_s": 60},
+        "detector": {"looks_per_s": 60},
         "faces": {"still_s": 0},
         "window": {"seconds": 1},
         "privacy": {"min_people": 1, "acknowledged_use": True},

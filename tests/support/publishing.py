@@ -25,7 +25,7 @@ INFO = DeviceInfo(
     name="Hall",
     labels=LABELS,
     model=ModelInUse("m", sha256="0" * 64, labels_of="fer2013", runtime="litert"),
-    detector="haar",
+    detector="built_in",
     camera="replay",
     rolling_s=900.0,
     min_people=3,

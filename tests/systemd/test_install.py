@@ -45,7 +45,6 @@ def test_a_dry_run_names_every_step_and_takes_none() -> None:
         "-m venv --system-site-packages",
         "[kiosk]",
         "config check",
-        "fetch-detector",
         "mv -T",
         "systemctl -q enable",
     ):
@@ -249,7 +248,6 @@ def test_purging_empties_a_partition_and_goes_on(tmp_path: Path) -> None:
     [
         (["--camera", "polaroid"], "--camera polaroid: must be usb-camera, raspberry-pi, jetson or network-camera"),
         (["--camera"], "--camera wants a value"),
-        (["--detector", "/nonexistent"], "--detector /nonexistent: cannot read"),
         (["--password-file", "/dev/null"], "--password-file /dev/null: cannot read this file, or it is empty"),
         (["--wheels", "/nonexistent"], "no countenance-*.whl in there"),
         (["--purge"], "--purge goes with --uninstall"),
@@ -267,7 +265,7 @@ def test_a_wrong_option_is_one_clear_line(arguments: list[str], complaint: str) 
 def test_help_explains_every_option_that_is_read() -> None:
     read = set(re.findall(r"^\s+(--[\w-]+)\)", INSTALL.read_text(), re.MULTILINE))
     read |= set(re.findall(r"--[\w-]+", re.findall(r"^\s+(--camera \|.*)\)$", INSTALL.read_text(), re.MULTILINE)[0]))
-    assert len(read) >= 9
+    assert len(read) >= 8
     assert all(option in install("--help").stdout for option in read)
 
 

@@ -156,7 +156,7 @@ def test_turn_does_not_depend_on_tilt_and_size():
 
 
 def test_without_landmarks_nothing_is_known_of_the_turn(photo):
-    """Haar gives none; such a face passes."""
+    """The whole frame as a face has none; such a face passes."""
     assert turn(Face(FACE, 0.9)) == 0.0
     assert Face(FACE, 0.9).roll_deg is None
 

@@ -54,7 +54,7 @@ def test_a_face_whose_landmarks_tell_its_roll_is_turned_upright(roll_deg):
 
 @pytest.mark.parametrize(("quarter", "upright"), [(0, True), (1, False), (2, False), (3, False)])
 def test_what_lies_or_stands_on_its_head_does_not_look_upright(quarter, upright):
-    """Without landmarks, as Haar gives it."""
+    """Without landmarks, as `whole_frame` gives it."""
     image, face = astronaut_at(0)
     crop = np.rot90(crop_face(image, Face(face.box, 0.9), YunetDetector.framing, size=SIZE), quarter)
     assert (upright_odds(crop) > 0) is upright

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from edge_agent.cli.doctor.check import Check, ok, warning
+from edge_agent.cli.doctor.check import Check, ok
 from edge_agent.config import Config
-from edge_agent.detectors.yunet_file import how_to_get_yunet
 
 REPEATS = 10
 
@@ -35,10 +34,6 @@ def examine_detector(config: Config) -> Iterable[Check]:
     picture = np.full((config.camera.height_px, config.camera.width_px, 3), 127, np.uint8)
     milliseconds = _milliseconds(lambda: detector.detect(picture))
     detail = f"{detector.kind}, {milliseconds:.1f} ms a picture of {config.camera.width_px}x{config.camera.height_px}"
-    if detector.kind == "haar" and config.detector.kind == "auto":
-        detail = f"{detail}, as YuNet is not here: it misses most faces that are turned, small or badly lit"
-        yield warning("detector", detail, how_to_get_yunet())
-        return
     unknown = (
         "" if detector.gives_landmarks else "; it gives no landmarks, so how far faces are turned or lean is unknown"
     )
