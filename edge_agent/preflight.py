@@ -40,10 +40,12 @@ def check_fit(config: Config, labels: Callable[[], tuple[str, ...]]) -> None:
 def _checks_of_the_page(config: Config, labels: Callable[[], tuple[str, ...]]) -> list[Callable[[], object]]:
     from edge_agent.kiosk.language import load_language
     from edge_agent.kiosk.settings import check_logo, shown_labels
+    from edge_agent.kiosk.theme import read_theme
 
     checks: list[Callable[[], object]] = [
         lambda: load_language(config.kiosk.language),
         lambda: check_logo(config.kiosk.logo),
+        lambda: check_logo(read_theme(config.kiosk.theme).logo, "kiosk.theme: logo"),
     ]
     if config.kiosk.emotions:
         checks.append(lambda: shown_labels(config, labels()))

@@ -52,6 +52,12 @@ _MEANINGLESS_IN_A_NAME = set(" :/@[],;'\"\\")
 _ENCRYPTED = ("mqtts", "ssl", "tls", "wss")
 
 
+def _hours(value: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d", value) or value[:5] == value[6:]:
+        raise ValueError("must be two times of the day like '22:00-07:00', in quotes")
+    return value
+
+
 def _is_address(value: str) -> bool:
     try:
         ipaddress.ip_address(value)
@@ -253,6 +259,9 @@ class KioskConfig(_Section):
     title: Annotated[str, Field(min_length=1, max_length=80)] = "How do we feel?"
     logo: Path | None = None
     language: Annotated[str, Field(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")] = "en"
+    distance_m: Literal[1, 3, 5] = 3
+    theme: Path | None = None
+    quiet_hours: Annotated[str, AfterValidator(_hours)] | None = None
     emotions: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     predict: Literal["loopback", "always", "never"] = "loopback"
     allowed_hosts: Annotated[tuple[str, ...], Field(max_length=64)] = ()

@@ -17,15 +17,18 @@ from starlette.routing import Route
 
 from edge_agent.config import Config
 from edge_agent.kiosk.calibrating import Calibrating
+from edge_agent.kiosk.comparison import Comparison
 from edge_agent.kiosk.feed import MAX_PAGES, Feed
 from edge_agent.kiosk.files import TYPES, static
 from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
 from edge_agent.kiosk.language import load_language
-from edge_agent.kiosk.pages import board
+from edge_agent.kiosk.pages import board, cameras_page
+from edge_agent.kiosk.places import Others, Place, no_others
 from edge_agent.kiosk.reading.routes import Pictures
 from edge_agent.kiosk.render import STATIC, Html, build
-from edge_agent.kiosk.settings import check_logo, shown_labels
+from edge_agent.kiosk.settings import check_logo, quiet_until, shown_labels
+from edge_agent.kiosk.theme import read_theme
 from edge_agent.kiosk.view import figures
 from edge_agent.kiosk.visit import Visit, visit_of
 from edge_agent.live import Live, LiveState
@@ -64,8 +67,13 @@ class Site:
         self._labels, self._registry = corrector.estimator.labels, registry
         self._shown = shown_labels(config, self._labels)
         self._history = History(store, corrector)
+        self._comparison = Comparison(store, corrector, labels=self._shown, least_people=config.privacy.min_people)
+        self._has_example = store.has_example
         self._turns = asyncio.Semaphore(READERS)
-        self._logo = check_logo(config.kiosk.logo)
+        read_theme.cache_clear()
+        self._theme = read_theme(config.kiosk.theme)
+        self._logo = check_logo(config.kiosk.logo) or check_logo(self._theme.logo, "kiosk.theme: logo")
+        self.others: Others = no_others
         self.pictures = Pictures(config)
         self._calibrating = Calibrating(config, calibrator)
         self.build = self._build()
@@ -77,7 +85,10 @@ class Site:
             "/": self.board,
             "/static/{name}": static,
             "/logo": self.logo,
+            "/theme.css": self.theme,
             "/openapi.json": self.openapi,
+            "/cameras": self.cameras,
+            "/api/cameras": self.cameras_api,
             "/api/current": self.current,
             "/api/events": self.events,
             "/api/history": self.history,
@@ -92,14 +103,36 @@ class Site:
 
     async def board(self, request: Request) -> Response:
         """The live page."""
-        page = self._page(visit_of(request, self._config.kiosk.language), self._figures(self._live.state))
+        page = self._page(self._visit(request), await self._figures(self._live.state))
         return HTMLResponse(page, headers=FRESH)
+
+    async def cameras(self, request: Request) -> Response:
+        """Several cameras side by side."""
+        page = cameras_page(self._config, self._visit(request), await self._places())
+        return HTMLResponse(page, headers=FRESH)
+
+    async def cameras_api(self, _request: Request) -> Response:
+        """The same as JSON."""
+        return JSONResponse({"cameras": [place.as_dict() for place in await self._places()]}, headers=FRESH)
+
+    def _visit(self, request: Request) -> Visit:
+        kiosk = self._config.kiosk
+        return visit_of(request, kiosk.language, distance_m=kiosk.distance_m)
+
+    async def _places(self) -> list[Place]:
+        device = self._config.device
+        own = Place(device.id, device.shown_name, await self._figures(self._live.state))
+        return [own, *self.others()]
 
     async def logo(self, _request: Request) -> Response:
         """The operator's logo."""
         if self._logo is None:
-            return PlainTextResponse("kiosk.logo is not set", 404)
+            return PlainTextResponse("there is no logo", 404)
         return FileResponse(self._logo, media_type=TYPES[self._logo.suffix.lower()], headers=FRESH)
+
+    async def theme(self, _request: Request) -> Response:
+        """The operator's colours, after those of the page."""
+        return Response(self._theme.css, media_type="text/css", headers=FRESH)
 
     async def openapi(self, _request: Request) -> Response:
         """The description of the API."""
@@ -107,7 +140,7 @@ class Site:
 
     async def current(self, _request: Request) -> Response:
         """What the page shows now, as JSON."""
-        return JSONResponse(self._figures(self._live.state), headers=FRESH)
+        return JSONResponse(await self._figures(self._live.state), headers=FRESH)
 
     async def events(self, _request: Request) -> Response:
         """The same with every change, as server-sent events."""
@@ -156,17 +189,25 @@ class Site:
         ready = self._live.state.measures
         return JSONResponse({"ready": ready}, 200 if ready else 503, headers=FRESH)
 
-    def _figures(self, state: LiveState) -> dict[str, Any]:
-        return figures(state, self._shown, self.build)
+    async def _figures(self, state: LiveState) -> dict[str, Any]:
+        if self._comparison.is_due:
+            await run_in_threadpool(self._comparison.refresh)
+        return figures(
+            state,
+            self._shown,
+            self.build,
+            compared=self._comparison.look(state),
+            quiet_until=quiet_until(self._config.kiosk.quiet_hours, datetime.now(timezone.utc).astimezone().time()),
+        )
 
     def _page(self, visit: Visit, now: Mapping[str, Any]) -> Html:
-        return board(self._config, visit, now, can_predict=self.pictures.mode != "off")
+        return board(self._config, visit, now, can_predict=self.pictures.mode != "off", has_example=self._has_example)
 
     def _build(self) -> str:
         """A hash of the page without figures: it changes when the page shows another configuration."""
         page = self._page(Visit(load_language(self._config.kiosk.language)), figures(LiveState(), self._shown, ""))
         logo = self._logo.stat().st_mtime_ns if self._logo is not None else None
-        return build(f"{page}{logo}")
+        return build(f"{page}{logo}{self._theme}")
 
 
 def _bad_query(error: BadQueryError) -> Response:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from edge_agent.live import Live, LiveState
@@ -19,7 +19,7 @@ _RETRY_MS = 2000
 class Feed:
     """Sends changes of :class:`Live` to all open pages; slow ones skip to the newest state."""
 
-    def __init__(self, live: Live, look: Callable[[LiveState], dict[str, Any]]) -> None:
+    def __init__(self, live: Live, look: Callable[[LiveState], Awaitable[dict[str, Any]]]) -> None:
         self._live = live
         self._look = look
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -46,7 +46,7 @@ class Feed:
         news = asyncio.Event()
         self._news.add(news)
         try:
-            yield f"retry: {_RETRY_MS}\n".encode() + self._event()
+            yield f"retry: {_RETRY_MS}\n".encode() + await self._event()
             while not self._stopped.is_set():
                 try:
                     await asyncio.wait_for(news.wait(), PING_S)
@@ -55,12 +55,12 @@ class Feed:
                     continue
                 news.clear()
                 if not self._stopped.is_set():
-                    yield self._event()
+                    yield await self._event()
         finally:
             self._news.discard(news)
 
-    def _event(self) -> bytes:
-        return b"event: figures\ndata: " + json.dumps(self._look(self._live.state)).encode() + b"\n\n"
+    async def _event(self) -> bytes:
+        return b"event: figures\ndata: " + json.dumps(await self._look(self._live.state)).encode() + b"\n\n"
 
     def _watch(self) -> None:
         version = self._live.state.version

@@ -14,7 +14,10 @@ from edge_agent.store.trend import Corrector, SumRow, merge, width_ms
 
 MAX_BUCKETS = 2000
 MIN_BUCKET_S = 1.0
-CACHE_S = 10.0
+KEPT_S = (10.0, 1200.0)
+"""How long an answer is kept, at least and at most."""
+KEPT_STEPS = 1 / 12
+"""The same in steps: what adds up hours hardly changes within minutes, and costs most to read."""
 _CACHED = 64
 
 
@@ -80,7 +83,7 @@ class History:
         key = tuple(values.get(name, "") for name in ("from", "to", "bucket"))
         asked_s = time.monotonic()
         kept = self._answers.get(key)
-        if kept is not None and asked_s - kept[0] < CACHE_S:
+        if kept is not None and asked_s < kept[0]:
             return iter([kept[1]])
         return self._read(key, parse_query(values, datetime.now(timezone.utc)), asked_s)
 
@@ -89,10 +92,12 @@ class History:
         for piece in self._store.sums(query.start, query.end, query.bucket_s):
             rows += piece
             yield b" "
+        first = self._store.first_start()
         body = encode(
             {
                 "from": utc_text(query.start),
                 "to": utc_text(query.end),
+                "first": None if first is None else utc_text(first),
                 "bucket_s": query.bucket_s,
                 "buckets": [
                     bucket_payload(bucket) for bucket in merge(rows, width_ms(query.bucket_s), self._corrector)
@@ -101,7 +106,7 @@ class History:
         )
         if len(self._answers) >= _CACHED:
             self._answers.clear()
-        self._answers[key] = asked_s, body
+        self._answers[key] = asked_s + min(max(KEPT_S[0], KEPT_STEPS * query.bucket_s), KEPT_S[1]), body
         yield body
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from edge_agent.config import Config, KioskConfig
 from edge_agent.config.reminders import USUAL_MIN_PEOPLE
 from edge_agent.kiosk.language import Language
+from edge_agent.kiosk.places import Place
 from edge_agent.kiosk.reading.refusal import MAX_UPLOAD_MB
 from edge_agent.kiosk.render import STATIC, Html, data_block, fill, join, sprite, static_url
+from edge_agent.kiosk.theme import read_theme
 from edge_agent.kiosk.view import State, strongest
 from edge_agent.kiosk.visit import Visit
 from edge_agent.shares.site import LEAST_PEOPLE
 from edge_agent.vision.sitting import Progress
 
 _FACES = frozenset({"angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"})
-_THEMES = ("light", "dark")
+_SCHEMES = ("light", "dark")
 _DEFAULT_TITLE = KioskConfig().title
 _NO_FIGURE = "–"
 FAMILIAR_FROM = 0.5
@@ -29,19 +32,19 @@ def _is_unfamiliar(figures: Mapping[str, Any]) -> bool:
     return figures["familiar"] is not None and figures["familiar"] < FAMILIAR_FROM
 
 
-def board(config: Config, visit: Visit, figures: Mapping[str, Any], *, can_predict: bool) -> Html:
+def board(config: Config, visit: Visit, figures: Mapping[str, Any], *, can_predict: bool, has_example: bool) -> Html:
     """The live page."""
     words = visit.language
     stale = _is_stale(figures)
     state = "stale" if stale else str(figures["state"])
     top = strongest(figures["emotions"])
-    lead = "strongest_recently" if figures["rolling"] else "strongest"
+    headline = _headline(words, figures, state, state_text=_state_text(config, words, state))
     return fill(
         "board.html",
         {
             **_common(config, visit),
-            **_texts(words, "skip", "shares", "trend", "trend_hour", "trend_day", "trend_table", "trend_chart"),
-            **_texts(words, "trend_empty", "close", "notice", "notice_meaning"),
+            **_texts(words, "skip", "shares", "trend", "trend_minutes", "trend_hour", "trend_day", "trend_week"),
+            **_texts(words, "trend_table", "trend_chart", "trend_empty", "close", "notice", "notice_meaning"),
             "range": words.text("unfamiliar" if _is_unfamiliar(figures) else "range"),
             "state": state,
             "mood": _kind(top["label"]) if top else "none",
@@ -50,16 +53,19 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], *, can_predi
             "device_id": config.device.id,
             "refresh_s": max(5, round(config.window.seconds)),
             "chip": words.text(f"state_{state}"),
-            "face": _kind(top["label"]) if top else ("other" if stale else state),
-            "lead": words.text(lead) if top and not stale else "",
-            "number": words.percent(top["percent"]) if top else "",
-            "word": words.emotion(top["label"]) if top else words.text(f"state_{state}"),
-            "text": _doubt(words, figures) or _state_text(config, words, state),
-            "people": "" if stale else _people(words, figures),
+            "clock": _clock(words, datetime.now().astimezone()),
+            "place": fill("place.html", {"place": config.device.name}) if config.device.name else Html(""),
+            "face": headline.face,
+            "number": headline.number,
+            "word": headline.word,
+            "lead": headline.lead,
+            "text": headline.text,
+            "people": headline.people,
             "last": _last(words, figures) if stale else "",
+            **_quiet(words, figures["quiet_until"]),
             "bars": join([_bar(words, emotion) for emotion in figures["emotions"]]),
-            "remarks": _remarks(config, words),
-            "wall": Html(" data-wall") if visit.wall else Html(""),
+            "remarks": _remarks(config, words, is_wall=visit.wall, has_example=has_example),
+            "wall": _wall(visit),
             "links": Html("") if visit.wall else _links(visit, can_predict=can_predict),
             "page": data_block(
                 {
@@ -71,6 +77,57 @@ def board(config: Config, visit: Visit, figures: Mapping[str, Any], *, can_predi
             ),
         },
     )
+
+
+def cameras_page(config: Config, visit: Visit, places: Sequence[Place]) -> Html:
+    """Several cameras side by side; ``cameras.js`` asks for it again with every window."""
+    words = visit.language
+    return fill(
+        "cameras.html",
+        {
+            **_common(config, visit),
+            **_texts(words, "cameras", "notice", "notice_meaning", "range"),
+            "script": static_url("cameras.js"),
+            "refresh_s": max(5, round(config.window.seconds)),
+            "wall": _wall(visit),
+            "clock": _clock(words, datetime.now().astimezone()),
+            "places": join([_place(words, place) for place in places]),
+            "page": data_block(
+                {"texts": {key: words.texts[key] for key in ("locale", "percent", "state_agent_down")}, "figures": {}}
+            ),
+        },
+    )
+
+
+def _place(words: Language, place: Place) -> Html:
+    figures = place.figures
+    if figures is None:
+        state, top = "agent_down", None
+    else:
+        state, top = "stale" if _is_stale(figures) else str(figures["state"]), strongest(figures["emotions"])
+    counted = figures is not None and figures["span_s"] is not None and state != "stale"
+    people = ""
+    if figures is not None and counted:
+        span = _span(words, float(figures["span_s"]))
+        people = words.text("people", n=words.number(figures["people"]), span=span)
+    ordered = [] if figures is None or top is None else figures["emotions"]
+    return fill(
+        "camera.html",
+        {
+            "name": place.name,
+            "state": state,
+            "mood": _kind(top["label"]) if top else "none",
+            "stale": Html(" data-stale") if state in ("stale", "agent_down") else Html(""),
+            "chip": words.text(f"state_{state}"),
+            "face": _kind(top["label"]) if top else ("other" if state == "stale" else state),
+            "people": people,
+            "bars": join([_bar(words, emotion) for emotion in ordered]),
+        },
+    )
+
+
+def _wall(visit: Visit) -> Html:
+    return Html(f' data-wall data-distance="{visit.distance_m}"') if visit.wall else Html("")
 
 
 def predict_page(
@@ -131,19 +188,21 @@ def _form(action: str, text: str) -> Html:
 
 
 def _common(config: Config, visit: Visit) -> dict[str, object]:
-    kiosk, words = config.kiosk, visit.language
-    logo = Html('<img class="logo" src="/logo" alt="">') if kiosk.logo is not None else Html("")
+    kiosk, words, theme = config.kiosk, visit.language, read_theme(config.kiosk.theme)
+    has_logo = kiosk.logo is not None or theme.logo is not None
+    scheme = theme.scheme or (visit.theme if visit.theme in _SCHEMES else "")
     arabic = words.texts["dir"] == "rtl"
     return {
         "lang": words.tag,
         "dir": words.texts["dir"],
-        "theme": Html(f' data-theme="{visit.theme}"') if visit.theme in _THEMES else Html(""),
+        "theme": Html((f' data-theme="{scheme}"' if scheme else "") + ("" if theme.faces else " data-faceless")),
         "title": words.text("title") if kiosk.title == _DEFAULT_TITLE else kiosk.title,
         "font": _font_url("vazirmatn-arabic.woff2" if arabic else "figtree-latin.woff2"),
         "css": static_url("kiosk.css"),
+        "own_css": Html('<link rel="stylesheet" href="/theme.css">') if theme.css else Html(""),
         "icon": static_url("icon.svg"),
         "sprite": sprite(),
-        "logo": logo,
+        "logo": Html('<img class="logo" src="/logo" alt="">') if has_logo else Html(""),
     }
 
 
@@ -175,26 +234,80 @@ def _doubt(words: Language, figures: Mapping[str, Any]) -> str:
     return words.text(f"doubt_{figures['doubt']}") if figures["doubt"] and not _is_stale(figures) else ""
 
 
-def _people(words: Language, figures: Mapping[str, Any]) -> str:
-    if figures["people"] is None or figures["span_s"] is None:
-        return ""
-    span_s = float(figures["span_s"])
-    span = (
-        words.text("span_minutes", n=words.number(span_s / 60))
-        if span_s >= 120
-        else words.text("span_seconds", n=words.number(span_s))
-    )
-    return words.text("people", n=words.number(figures["people"]), span=span)
+@dataclass(frozen=True, slots=True)
+class _Headline:
+    """The texts of the card beside the bars."""
+
+    face: str
+    number: str
+    word: str
+    lead: str
+    text: str
+    people: str
+
+
+def _headline(words: Language, figures: Mapping[str, Any], state: str, *, state_text: str) -> _Headline:
+    """What has changed, where that is known; else how many people were counted, or the state. ``board.js`` does it
+    again with every window."""
+    top, compared, is_stale = strongest(figures["emotions"]), figures["compared"], state == "stale"
+    note = ("" if is_stale else _doubt(words, figures)) or state_text
+    if top is None or is_stale or figures["span_s"] is None:
+        face = _kind(top["label"]) if top else ("other" if is_stale else state)
+        return _Headline(face, "", words.text(f"state_{state}"), "", note, "")
+    span, people = _span(words, float(figures["span_s"])), words.number(figures["people"])
+    found = compared and compared["difference"]
+    if found:
+        return _Headline(
+            face=_kind(found["label"]),
+            number="",
+            word=words.emotion(found["label"]),
+            lead=words.text(f"compare_{_direction(found)}_{found['past']}"),
+            text=note or _change(words, found, compared["span_s"]),
+            people=words.text("people", n=people, span=span),
+        )
+    pasts = words.text("comma").join(words.text(f"compare_{past}") for past in compared["pasts"]) if compared else ""
+    none = words.text("compare_none", pasts=pasts) if pasts else ""
+    return _Headline(_kind(top["label"]), people, words.text("counted"), span, note or none, "")
+
+
+def _direction(found: Mapping[str, Any]) -> str:
+    return "more" if found["now"]["percent"] > found["before"]["percent"] else "less"
+
+
+def _change(words: Language, found: Mapping[str, Any], span_s: float) -> str:
+    now, before = (words.percent(found[side]["percent"]) for side in ("now", "before"))
+    key = "compare_usually" if found["past"] == "usual" else "compare_figures"
+    return words.text(key, now=now, before=before, span=_span(words, span_s))
+
+
+def _span(words: Language, span_s: float) -> str:
+    if span_s >= 120:
+        return words.text("span_minutes", n=words.number(span_s / 60))
+    return words.text("span_seconds", n=words.number(span_s))
+
+
+def _quiet(words: Language, until: str | None) -> dict[str, object]:
+    """What covers the board in quiet hours."""
+    end = "" if until is None else _clock(words, datetime.strptime(until, "%H:%M"))  # noqa: DTZ007 (a time of the day)
+    return {
+        "quiet": words.text("quiet"),
+        "quiet_hidden": Html(" hidden") if until is None else Html(""),
+        "quiet_text": words.text("quiet_text", time=end) if end else "",
+    }
 
 
 def _last(words: Language, figures: Mapping[str, Any]) -> str:
     end = datetime.fromisoformat(figures["window_end"].replace("Z", "+00:00")).astimezone()
-    hour, minute = (words.number(part).rjust(2, words.texts["digits"][0]) for part in (end.hour, end.minute))
-    return words.text("last_figures", time=f"{hour}:{minute}")
+    return words.text("last_figures", time=_clock(words, end))
+
+
+def _clock(words: Language, moment: datetime) -> str:
+    hour, minute = (words.number(part).rjust(2, words.texts["digits"][0]) for part in (moment.hour, moment.minute))
+    return f"{hour}:{minute}"
 
 
 def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
-    percent = emotion["percent"]
+    percent, low, high = emotion["percent"], emotion["low"] or 0, emotion["high"] or 0
     return fill(
         "bar.html",
         {
@@ -202,8 +315,9 @@ def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
             "label": emotion["label"],
             "name": words.emotion(emotion["label"]),
             "percent": percent or 0,
-            "low": emotion["low"] or 0,
-            "high": emotion["high"] or 0,
+            "low": low,
+            "width": round(high - low, 1),
+            "tip": max(high, percent or 0),
             "value": _NO_FIGURE if percent is None else words.percent(percent),
             "interval": _interval(words, emotion),
         },
@@ -211,17 +325,18 @@ def _bar(words: Language, emotion: Mapping[str, Any]) -> Html:
 
 
 def _interval(words: Language, emotion: Mapping[str, Any]) -> str:
-    """The interval in words, for those who do not see the thin line."""
+    """The interval in words, for those who do not see the pale part."""
     if emotion["high"] is None:
         return ""
     return words.text("interval", low=words.percent(emotion["low"]), high=words.percent(emotion["high"]))
 
 
-def _remarks(config: Config, words: Language) -> Html:
-    keys = []
+def _remarks(config: Config, words: Language, *, is_wall: bool, has_example: bool) -> Html:
+    """What visitors must know, and, where only the operator reads it, what is left to do."""
+    keys = ["example_note"] if has_example else []
     if config.privacy.min_people < USUAL_MIN_PEOPLE:
         keys.append("demo_note")
-    if not config.privacy.acknowledged_use:
+    if not config.privacy.acknowledged_use and not is_wall:
         keys.append("acknowledge")
     return join([fill("remark.html", {"text": words.text(key)}) for key in keys])
 

@@ -9,6 +9,7 @@ from datetime import timedelta
 from enum import Enum
 from typing import Any
 
+from edge_agent.kiosk.comparison import Compared
 from edge_agent.live import LiveState
 from edge_agent.types import CameraState, Shares, WindowReport
 
@@ -86,7 +87,13 @@ def display_order(labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def figures(
-    live: LiveState, labels: Sequence[str], build: str, *, now_monotonic_s: float | None = None
+    live: LiveState,
+    labels: Sequence[str],
+    build: str,
+    *,
+    compared: Compared | None = None,
+    quiet_until: str | None = None,
+    now_monotonic_s: float | None = None,
 ) -> dict[str, Any]:
     """The JSON of ``/api/current`` and of the page's events; ``openapi.json`` describes every field."""
     now = time.monotonic() if now_monotonic_s is None else now_monotonic_s
@@ -106,6 +113,8 @@ def figures(
         "familiar": visible.shares.familiar if visible else None,
         "doubt": doubt_of(live, state),
         "emotions": [_emotion(label, visible.shares if visible else None) for label in labels],
+        "compared": _compared(compared) if visible and compared else None,
+        "quiet_until": quiet_until,
         "identify_s": _identify_s(live, now),
         "build": build,
     }
@@ -125,6 +134,16 @@ def _emotion(label: str, shares: Shares | None) -> dict[str, Any]:
         return {"label": label, "percent": None, "low": None, "high": None}
     low, high = shares.intervals.get(label, (None, None))
     return {"label": label, "percent": shares.percentages[label], "low": low, "high": high}
+
+
+def _compared(compared: Compared) -> dict[str, Any]:
+    found = compared.difference
+    difference = None
+    if found is not None:
+        now, before = _emotion(found.label, found.now), _emotion(found.label, found.before)
+        difference = {"past": found.past.value, "label": found.label, "now": now, "before": before}
+    pasts = [past.value for past in compared.pasts]
+    return {"span_s": compared.span_s, "pasts": pasts, "difference": difference}
 
 
 def _identify_s(live: LiveState, now_monotonic_s: float) -> float:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edge_agent.config import StoreConfig
-from edge_agent.host.clock import Clock, epoch_ms
+from edge_agent.host.clock import Clock, epoch_ms, from_epoch_ms
 from edge_agent.store.database import CHUNK, Database, State
 from edge_agent.store.disk import Disk
 from edge_agent.store.ledger import OWN, Ledger
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 MEMORY_ROWS = 10_000
 """Windows kept in memory while the disk is not available: 28 hours at 10 s, below 10 MB."""
+EXAMPLE = "example"
+"""The session of windows that nobody measured: the demo's day."""
 PRUNE_ROWS = 64
 """Rows dropped at a time, so that a full store does not prune with every window."""
 STEP_S = 0.5
@@ -133,6 +135,16 @@ class Store:
             begin_ms, end_ms = max(first_ms, epoch_ms(start)), min(last_ms + 1, epoch_ms(end))
             for piece_ms in range(begin_ms, end_ms, SPAN_MS):
                 yield self._sums(piece_ms, min(piece_ms + SPAN_MS, end_ms), width_ms(bucket_s))
+
+    def first_start(self) -> datetime | None:
+        """When the first of all windows began; None without windows."""
+        return next((from_epoch_ms(first_ms) for first_ms, _ in self._reach()), None)
+
+    @property
+    def has_example(self) -> bool:
+        """Whether the past begins with windows that were made up (:data:`EXAMPLE`)."""
+        first = next(self.history(), None)
+        return first is not None and first.session == EXAMPLE
 
     def _reach(self) -> list[tuple[int, int]]:
         """From the first window's start to the last one's, in milliseconds since 1970; empty without windows."""

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import httpx
 import pytest
 import yaml
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from skimage.data import astronaut
 
 from edge_agent.kiosk.language import available, load_language
@@ -36,21 +37,38 @@ FIRST_PAINT_MS = 1000
 
 def test_figures_change_by_themselves_as_windows_close(stage: Stage, opened: Open):
     page = opened()
-    expect(page.locator("#hero-word")).to_have_text("Happy")
+    expect(page.locator("#hero-number")).to_have_text("23")
     page.evaluate("window.same = true")
     stage.tell(report_of(shares_of({**TYPICAL, "sad": 200.0}, people=31)))
-    expect(page.locator("#hero-word")).to_have_text("Sad")
-    expect(page.locator("#hero-number")).to_have_text("68%")
-    expect(page.locator("#people")).to_have_text("People counted: 31, in the last 10 seconds")
+    expect(page.locator("html")).to_have_attribute("data-mood", "sad")
+    expect(page.locator("#hero-number")).to_have_text("31")
+    expect(page.locator("#hero-lead")).to_have_text("in the last 10 seconds")
     sad = page.locator(".bar[data-label=sad]")
     expect(sad.locator(".value")).to_have_text("68%")
-    track, fill = sad.locator(".track").bounding_box(), sad.locator(".fill")
-    page.wait_for_timeout(900)
-    box = fill.bounding_box()
+    page.wait_for_function(
+        "document.getAnimations().length === 0 || document.getAnimations().every((a) => a.animationName)"
+    )
+    track, fill, value = (sad.locator(part).bounding_box() for part in (".track", ".fill", ".value"))
     assert track is not None
-    assert box is not None
-    assert box["width"] / track["width"] == pytest.approx(0.68, abs=0.02)
+    assert fill is not None
+    assert value is not None
+    assert fill["width"] / track["width"] == pytest.approx(0.68, abs=0.02)
+    assert value["x"] == pytest.approx(track["x"] + 0.83 * track["width"], abs=0.02 * track["width"]), "beside its bar"
     assert page.evaluate("window.same")
+
+
+def test_the_headline_tells_a_change_and_else_that_none_is_known(stage: Stage, opened: Open):
+    """The same with and without script; and never the first bar again."""
+    for state, texts in (
+        ("live", ("23", "People counted", "in the last 10 seconds", "No difference known. Compared with: an hour ago")),
+        ("changed", ("", "Sad", "more often than an hour ago", r"50% in the last 15 minutes, \d% then")),
+    ):
+        stage.play(state)
+        for javascript in (True, False):
+            page = opened(java_script_enabled=javascript)
+            stage.play(state)
+            for name, words in zip(("number", "word", "lead", "text"), texts, strict=True):
+                expect(page.locator(f"#hero-{name}")).to_have_text(re.compile(words) if name == "text" else words)
 
 
 def test_every_state_looks_different(stage: Stage, opened: Open):
@@ -81,19 +99,19 @@ def test_the_rolling_estimate_is_labelled_as_such(stage: Stage, opened: Open):
     page = opened()
     stage.play("rolling")
     has_state(page, "too_few")
-    expect(page.locator("#hero-lead")).to_have_text("Strongest lately")
-    expect(page.locator("#people")).to_have_text("People counted: 41, in the last 15 minutes")
+    expect(page.locator("#hero-number")).to_have_text("41")
+    expect(page.locator("#hero-lead")).to_have_text("in the last 15 minutes")
 
 
 def test_unfamiliar_faces_are_named_in_words(stage: Stage, opened: Open):
     """Beside the figures, as soon as a window says so, and no longer than that; also without script."""
     page = opened()
-    expect(page.locator("#range")).to_have_text(re.compile("^Best estimates"))
+    expect(page.locator("#range")).to_have_text(re.compile("^Outlined: best"))
     stage.tell(report_of(replace(shares_of(TYPICAL), familiar=0.1)))
     expect(page.locator("#range")).to_have_text(re.compile("unlike those this device was tested on"))
     expect(opened(java_script_enabled=False).locator("#range")).to_have_text(re.compile("unlike those"))
     stage.tell(report_of(shares_of(TYPICAL)))
-    expect(page.locator("#range")).to_have_text(re.compile("^Best estimates"))
+    expect(page.locator("#range")).to_have_text(re.compile("^Outlined: best"))
 
 
 def test_the_device_shows_its_name_when_asked(stage: Stage, opened: Open):
@@ -112,7 +130,7 @@ def test_an_open_page_loads_itself_anew_after_an_update(stage: Stage, opened: Op
     monkeypatch.setattr(stage.kiosk._site, "build", "newer")
     stage.tell(report_of(shares_of(TYPICAL, people=9)))
     page.wait_for_function("() => window.same === undefined")
-    expect(page.locator("#people")).to_contain_text("9")
+    expect(page.locator("#hero-number")).to_have_text("9")
 
 
 def test_an_open_page_takes_a_changed_configuration_with_its_remarks(browser: Browser, tmp_path: Path):
@@ -135,16 +153,17 @@ def test_an_open_page_takes_a_changed_configuration_with_its_remarks(browser: Br
 
 
 def test_withheld_figures_leave_nothing_drawn(stage: Stage, opened: Open):
-    """Neither a bar nor a line of the window before, nor the dot that a line of no length leaves."""
+    """No part of a bar of the window before."""
     page = opened()
     drawn = """[...document.querySelectorAll(".bar")].map((bar) =>
-      [bar.querySelector(".fill").getAttribute("width"), getComputedStyle(bar.querySelector(".range")).display])"""
-    assert "inline" in [display for _, display in page.evaluate(drawn)]
+      [...bar.querySelectorAll("rect, .push")].map((part) => part.getAttribute("width")))"""
+    nothing = [["0%"] * 4] * len(LABELS)
+    assert all(widths != nothing[0] for widths in page.evaluate(drawn))
     stage.play("too_few")
     has_state(page, "too_few")
-    assert page.evaluate(drawn) == [["0%", "none"]] * len(LABELS)
+    assert page.evaluate(drawn) == nothing
     page.goto(stage.url)
-    assert page.evaluate(drawn) == [["0%", "none"]] * len(LABELS)
+    assert page.evaluate(drawn) == nothing
 
 
 def test_a_bar_that_the_agent_no_longer_reports_is_emptied(stage: Stage, opened: Open, monkeypatch: pytest.MonkeyPatch):
@@ -156,16 +175,33 @@ def test_a_bar_that_the_agent_no_longer_reports_is_emptied(stage: Stage, opened:
     assert page.locator(".bar[data-label=neutral] .fill").get_attribute("width") == "0%"
 
 
-def test_the_trend_shows_the_last_hour_and_day(opened: Open):
+def test_the_trend_grows_with_what_there_is(stage: Stage, opened: Open):
+    """From minutes on; the longest time of which a quarter is known, until somebody chooses."""
+    page = opened("/healthz")
+    known_s = [0.0]
+
+    def answer(route: Route) -> None:
+        body = route.fetch().json()
+        first = datetime.now(timezone.utc) - timedelta(seconds=known_s[0])
+        route.fulfill(json={**body, "first": first.isoformat()})
+
+    page.route("**/api/history*", answer)
+    for known_s[0], span in ((60.0, "minutes"), (1000.0, "hour"), (22_000.0, "day"), (160_000.0, "week")):
+        page.goto(stage.url)
+        expect(page.locator(f"[data-span={span}]")).to_have_attribute("aria-pressed", "true")
+        page.wait_for_selector("#chart .column")
+    assert page.locator("[data-span]:visible").count() == 4
+
+
+def test_the_trend_has_a_scale_a_legend_and_room_for_its_columns(opened: Open):
     page = opened()
     page.wait_for_selector("#chart .column")
-    hour = page.locator("#chart .column").count()
-    assert hour >= 25
-    labels = page.locator("#chart text").all_text_contents()
-    assert len(labels) == 5
-    page.get_by_role("button", name="Last day").click()
-    page.wait_for_function(f"() => document.querySelectorAll('#chart .column').length < {hour}")
-    assert page.locator("#chart .column").count() >= 2
+    assert page.locator("#chart .column").count() >= 25
+    assert page.locator("#chart .scale").all_text_contents() == ["100%", "50%", "0%"]
+    assert "Happy" in page.locator("#chart .key").all_text_contents()
+    assert re.match(r"\d\d:(00|15|30|45)$", page.locator("#chart text:not([class])").first.text_content() or "")
+    page.get_by_role("button", name="15 minutes").click()
+    page.wait_for_function("document.querySelectorAll('#chart .column').length < 25")
     edges = page.evaluate(
         """[document.querySelector("#chart"), ...document.querySelectorAll("#chart .column")]
              .map((e) => e.getBoundingClientRect()).map((box) => [box.left, box.right])"""
@@ -176,7 +212,7 @@ def test_the_trend_shows_the_last_hour_and_day(opened: Open):
 
 def test_without_script_the_current_figures_are_there(opened: Open):
     page = opened(java_script_enabled=False)
-    assert page.locator("#hero-number").text_content() == "46%"
+    assert page.locator("#hero-number").text_content() == "23"
     assert page.locator(".bar[data-label=happy] .fill").get_attribute("width") == "46.0%"
     assert page.locator(".trend").is_hidden()
     box = page.locator(".bar[data-label=happy] .fill").bounding_box()
@@ -232,7 +268,7 @@ def test_the_page_survives_the_agent_s_death_and_return(
     page.goto(url)
     has_state(page, "live")
     page.evaluate("window.same = true")
-    expect(page.locator("#hero-word")).to_have_text("Happy")
+    expect(page.locator("html")).to_have_attribute("data-mood", "happy")
     os.kill(process.pid, signal.SIGKILL)
     has_state(page, "agent_down")
     assert page.locator("html").get_attribute("data-stale") is not None
@@ -280,15 +316,15 @@ def test_everything_works_by_keyboard(opened: Open):
         assert outline != "none", reached
     assert reached == [
         "Skip to the figures",
-        "Last hour",
-        "Last day",
+        "15 minutes",
+        "Hour",
         "As a table",
         "Read a picture",
         "Download CSV",
     ]
-    page.locator("[data-span=day]").focus()
+    page.locator("[data-span=minutes]").focus()
     page.keyboard.press("Enter")
-    expect(page.locator("[data-span=day]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("[data-span=minutes]")).to_have_attribute("aria-pressed", "true")
     page.locator("#table-open").focus()
     page.keyboard.press("Space")
     expect(page.locator("#table")).to_be_visible()
@@ -303,7 +339,7 @@ def test_a_screen_reader_hears_states_at_once_and_figures_politely(stage: Stage,
     status = page.get_by_role("status").first
     expect(page.locator("#status")).to_have_text("Live: Happy 46%")
     stage.tell(report_of(shares_of({**TYPICAL, "sad": 200.0})))
-    expect(page.locator("#hero-word")).to_have_text("Sad")
+    expect(page.locator("html")).to_have_attribute("data-mood", "sad")
     expect(page.locator("#status")).to_have_text("Live: Happy 46%")
     stage.play("paused")
     expect(page.locator("#status")).to_have_text("Paused")
@@ -322,7 +358,7 @@ INTERVALS = {
 
 @pytest.mark.parametrize("javascript", [True, False])
 @pytest.mark.parametrize("language", available())
-def test_who_does_not_see_the_line_is_told_the_interval(opened: Open, language: str, javascript: bool):
+def test_who_does_not_see_the_pale_part_is_told_the_interval(opened: Open, language: str, javascript: bool):
     page = opened(f"/?lang={language}", java_script_enabled=javascript)
     spoken = (
         page.locator("#bars").aria_snapshot().replace("\N{NO-BREAK SPACE}", " ").replace("\N{ARABIC LETTER MARK}", "")
@@ -388,7 +424,7 @@ def test_the_trend_does_not_call_itself_empty_before_it_has_asked(opened: Open):
     page = opened("/healthz")
     page.route("**/api/history*", lambda route: None)
     page.goto(page.url.replace("/healthz", "/"))
-    expect(page.locator("#chart text")).to_have_count(5)
+    expect(page.locator("#chart .scale")).to_have_count(3)
     expect(page.locator("#trend-empty")).to_be_hidden()
 
 
@@ -398,11 +434,11 @@ def test_script_writes_numbers_as_the_server_does(stage: Stage, opened: Open):
     for language in available():
         server = re.findall(r'class="value">([^<]*)<', httpx.get(f"{stage.url}/?lang={language}").text)
         page.goto(f"{stage.url}/?lang={language}")
-        page.evaluate("document.querySelectorAll('.value, #people').forEach((e) => { e.textContent = ''; })")
+        page.evaluate("document.querySelectorAll('.value, #hero-number').forEach((e) => { e.textContent = ''; })")
         stage.play("live")
         page.wait_for_function("() => document.querySelector('.value').textContent !== ''")
         assert page.locator(".bar .value").all_text_contents() == server
-        assert load_language(language).number(23) in (page.locator("#people").text_content() or "")
+        assert load_language(language).number(23) in (page.locator("#hero-number").text_content() or "")
 
 
 # -- cost -----------------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from datetime import time as clock_time
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ import jsonschema
 import pytest
 from prometheus_client import Counter
 
+from edge_agent.config import KioskConfig
 from edge_agent.errors import ConfigError, ListenError, MissingPackageError
+from edge_agent.kiosk.places import Place
 from edge_agent.kiosk.render import STATIC
+from edge_agent.kiosk.settings import quiet_until
 from edge_agent.types import CameraState, Trouble
 from tests.support.agent_process import AgentProcess, configure
 from tests.support.broker import Broker, Subscriber, free_port, wait_until
@@ -54,9 +58,9 @@ def conforms(body: Any, schema: str) -> None:
 
 def test_the_page_shows_the_current_figures_without_any_script(client: httpx.Client):
     page = client.get("/").text
-    assert re.search(r'id="hero-number">46%<', page)
-    assert re.search(r'id="hero-word">Happy<', page)
-    assert "People counted: 23, in the last 10 seconds" in page
+    assert re.search(r'id="hero-number">23<', page)
+    assert re.search(r'id="hero-word">People counted<', page)
+    assert re.search(r'id="hero-lead">in the last 10 seconds<', page)
     assert '<noscript><meta http-equiv="refresh" content="10"></noscript>' in page
     assert re.findall(r'data-label="(\w+)"', page)[0] == "happy"
 
@@ -115,6 +119,7 @@ def test_old_figures_are_called_out_of_date_and_not_those_of_right_now(stage: St
     assert 'data-state="stale"' in page
     assert re.search(r'id="last">Figures from \d', page)
     assert 'id="hero-lead"><' in page
+    assert 'id="hero-number"><' in page
     assert 'id="people"><' in page
 
 
@@ -465,6 +470,95 @@ def test_the_logo_is_shown_and_cannot_run_script(tmp_path: Path):
         answer = httpx.get(f"{stage.url}/logo")
         assert answer.headers["content-type"] == "image/svg+xml"
         assert "script-src 'self'" in answer.headers["content-security-policy"]
+
+
+def test_a_theme_gives_colours_a_logo_and_no_faces(tmp_path: Path):
+    (tmp_path / "logo.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>', encoding="utf-8")
+    theme = tmp_path / "theme.yaml"
+    theme.write_text(
+        "scheme: dark\ncolours: {paper: '#101820', happy: '#ffd54a'}\nlogo: logo.svg\nfaces: false\n", encoding="utf-8"
+    )
+    with Stage(tmp_path, kiosk={"theme": str(theme)}) as stage:
+        page = httpx.get(stage.url).text
+        assert 'data-theme="dark" data-faceless' in page
+        assert '<img class="logo" src="/logo" alt="">' in page
+        assert page.index("/theme.css") > page.index("/static/kiosk.css")
+        css = httpx.get(f"{stage.url}/theme.css")
+        assert css.headers["content-type"].startswith("text/css")
+        assert "--paper: #101820" in css.text
+        assert httpx.get(f"{stage.url}/logo").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("colours: {ink: red}", "colours.ink: String should match pattern"),
+        ("colours: {background: '#ffffff'}", "colours.background: Extra inputs are not permitted"),
+        ("colours: {ink: '#ffffff', paper: '#f0f0f0'}", "has a contrast of 1.1; people need 4.5 to read it"),
+        ("logo: none.svg", "kiosk.theme: logo: "),
+        ("colours: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_theme_is_an_error_before_anything_is_served(tmp_path: Path, text: str, said: str):
+    (tmp_path / "theme.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        Stage(tmp_path, kiosk={"theme": str(tmp_path / "theme.yaml")}).__enter__()
+
+
+@pytest.mark.parametrize(
+    ("hours", "now", "until"),
+    [
+        (None, "23:00", None),
+        ("22:00-07:00", "21:59", None),
+        ("22:00-07:00", "22:00", "07:00"),
+        ("22:00-07:00", "06:59", "07:00"),
+        ("22:00-07:00", "07:00", None),
+        ("12:00-13:00", "12:30", "13:00"),
+        ("12:00-13:00", "13:00", None),
+    ],
+)
+def test_quiet_hours_begin_and_end(hours: str | None, now: str, until: str | None):
+    assert quiet_until(hours, clock_time.fromisoformat(now)) == until
+
+
+def test_in_quiet_hours_the_page_shows_a_clock_and_the_notice(tmp_path: Path):
+    now = datetime.now(timezone.utc).astimezone()
+    hours = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=1):%H:%M}"
+    with Stage(tmp_path, kiosk={"quiet_hours": hours}) as stage:
+        stage.play("live")
+        current = httpx.get(f"{stage.url}/api/current").json()
+        conforms(current, "Figures")
+        assert current["quiet_until"] == hours[6:]
+        assert f'id="quiet-text">The figures are shown again from {hours[6:]}.' in httpx.get(stage.url).text
+
+
+def test_several_cameras_are_shown_side_by_side(tmp_path: Path):
+    """This one first; what is withheld stays withheld, and a silent one is shown as silent."""
+    with Stage(tmp_path) as stage:
+        stage.play("too_few")
+        hidden = httpx.get(f"{stage.url}/api/current").json()
+        stage.play("live")
+        others = [Place("garden", "Sculpture <garden>", hidden), Place("shop", "Shop", None)]
+        stage.kiosk._site.others = lambda: others
+        answer = httpx.get(f"{stage.url}/api/cameras").json()
+        conforms(answer, "Cameras")
+        assert [(one["id"], one["figures"] and one["figures"]["state"]) for one in answer["cameras"]] == [
+            ("entrance", "live"),
+            ("garden", "too_few"),
+            ("shop", None),
+        ]
+        for path in ("/cameras", "/cameras?wall&lang=ar"):
+            page = httpx.get(f"{stage.url}{path}").text
+            assert re.findall(r'data-state="(\w+)"', page) == ["live", "too_few", "agent_down"]
+            own, garden, shop = page.split('<li class="camera"')[1:]
+            assert [part.count('class="bar ') for part in (own, garden, shop)] == [len(LABELS), 0, 0]
+            assert "Sculpture &lt;garden&gt;" in garden
+
+
+@pytest.mark.parametrize("hours", ["22-7", "24:00-07:00", "07:00-07:00", "22:00 - 07:00"])
+def test_wrong_quiet_hours_are_refused(hours: str):
+    with pytest.raises(ValueError, match="two times of the day like '22:00-07:00'"):
+        KioskConfig(quiet_hours=hours)
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,25 @@ from prometheus_client import CollectorRegistry
 from edge_agent.config import Config
 from edge_agent.kiosk import Kiosk
 from edge_agent.live import Live
+from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.shares.rounding import percentages
 from edge_agent.store import open_store
+from edge_agent.store.trend import Corrector
 from edge_agent.types import CameraState, RollingShares, Shares, WindowReport
 from edge_agent.vision.sitting import Calibrator
 from tests.support.broker import free_port
-from tests.support.windows import LABELS, UNCORRECTED
+from tests.support.windows import LABELS
 
 TYPICAL = {"angry": 4.0, "disgust": 1.6, "fear": 2.4, "happy": 46.0, "sad": 7.0, "surprise": 11.0, "neutral": 28.0}
+
+NIGHT_H = (9, 15)
+"""When a remembered night begins and ends, in hours before now, whatever the hour of the test."""
+MODEL = "stage"
+"""What read the faces of all windows, so that they can be compared."""
+LATELY = 180
+"""People in the rolling estimate."""
+CHANGED = {**TYPICAL, "happy": 14.0, "sad": 60.0}
+"""A mix that differs from :data:`TYPICAL` whatever the intervals."""
 
 CAMERA_DETAIL = (
     "opencv camera rtsp://viewer:***@10.20.30.40:554/Streaming/Channels/101?transportmode=unicast: cannot open the "
@@ -92,13 +103,14 @@ class Stage:
 
     def __enter__(self) -> Stage:
         with ExitStack() as stack:
-            self.store = open_store(self.config.store, "stage")
+            self.store = open_store(self.config.store, "stage", MODEL)
             stack.callback(self.store.close)
+            corrector = Corrector(MODEL, ShareEstimator(LABELS, [1 / 7] * 7))
             self.kiosk = Kiosk(
                 self.config,
                 self.live,
                 self.store,
-                corrector=UNCORRECTED,
+                corrector=corrector,
                 registry=self.registry,
                 calibrator=self._calibrator,
             )
@@ -125,7 +137,9 @@ class Stage:
         camera = {"camera_off": CameraState.GONE, "starting": CameraState.STARTING}.get(state, CameraState.RUNNING)
         self.live.update(camera=camera, camera_detail=CAMERA_DETAIL if state == "camera_off" else "")
         if state == "live":
-            self.tell(report_of(shares_of(TYPICAL)))
+            self.tell(report_of(shares_of(TYPICAL), rolling=shares_of(TYPICAL, LATELY)))
+        elif state == "changed":
+            self.tell(report_of(shares_of(CHANGED), rolling=shares_of(CHANGED, LATELY)))
         elif state == "too_few":
             self.tell(report_of(None, suppressed=True))
         elif state == "nobody":
@@ -136,12 +150,14 @@ class Stage:
             self.tell(report_of(shares_of(TYPICAL), age_s=600.0))
 
     def remember(self, hours: float, step_s: float = 60.0, seed: int = 4) -> None:
-        """Fill the store with a day as a foyer has it: moods drift, the night is empty."""
+        """Fill the store with a day as a foyer has it: moods drift; six hours of it, :data:`NIGHT_H` ago, are empty."""
         rng = np.random.default_rng(seed)
         drift = np.zeros(len(LABELS))
         base = np.array([TYPICAL[label] for label in LABELS])
         for age_s in np.arange(hours * 3600, 30, -step_s):
             drift = 0.96 * drift + rng.normal(0, 0.09, len(LABELS))
-            hour = (datetime.now(timezone.utc) - timedelta(seconds=float(age_s))).hour
-            shares = None if hours > 2 and hour < 6 else shares_of(dict(zip(LABELS, base * np.exp(drift), strict=True)))
-            self.store.append(report_of(shares, age_s=float(age_s)))
+            is_night = NIGHT_H[0] < float(age_s) / 3600 % 24 < NIGHT_H[1]
+            mix = None if is_night else dict(zip(LABELS, base * np.exp(drift), strict=True))
+            window, lately = (shares_of(mix), shares_of(mix, LATELY)) if mix else (None, None)
+            self.store.append(report_of(window, rolling=lately, age_s=float(age_s)))
+        self.kiosk._site._comparison.refresh()

@@ -9,9 +9,11 @@ const RETRY_MS = 2_000;
 const TICK_MS = 1_000;
 const SPEAK_MS = 60_000;
 const IDLE_MS = 5_000;
+const MOVE_MS = 700; // as long as the bars' transition in kiosk.css
 const NO_FIGURES = { percent: null, low: null, high: null };
 
 const root = document.documentElement;
+const still = matchMedia("(prefers-reduced-motion: reduce)");
 const at = (id) => document.getElementById(id);
 const bars = new Map([...document.querySelectorAll(".bar")].map((bar) => [bar.dataset.label, bar]));
 
@@ -55,7 +57,9 @@ function draw() {
   root.dataset.mood = showsTop ? kind(top.label) : "none";
   root.toggleAttribute("data-stale", stale);
   at("identify").hidden = performance.now() - receivedMs >= figures.identify_s * 1000;
+  drawQuiet();
   set("chip", text(`state_${state}`));
+  set("clock", time(new Date()));
   drawHero(state, top, showsTop, stale);
   drawBars(top);
   const unfamiliar = figures.familiar !== null && figures.familiar < page.familiar_from;
@@ -63,30 +67,88 @@ function draw() {
   speak(state, top, showsTop);
 }
 
+// In quiet hours a dim clock covers all; not where the device is silent, and nobody knows when they end.
+function drawQuiet() {
+  const until = connected ? figures.quiet_until : null;
+  at("quiet").hidden = until === null;
+  for (const part of document.querySelectorAll("header, main, footer")) part.inert = until !== null;
+  if (until === null) return;
+  const [hour, minute] = until.split(":").map(Number);
+  set("quiet-clock", time(new Date()));
+  set("quiet-text", text("quiet_text", { time: time(new Date(2026, 0, 1, hour, minute)) }));
+}
+
 function drawHero(state, top, showsTop, stale) {
-  at("hero-face").setAttribute("href", `#face-${showsTop ? kind(top.label) : state === "stale" ? "other" : state}`);
-  set("hero-lead", showsTop && !stale ? text(figures.rolling ? "strongest_recently" : "strongest") : "");
-  set("hero-number", showsTop ? percent(top.percent) : "");
-  set("hero-word", showsTop ? emotion(top.label) : text(`state_${state}`));
-  const doubt = figures.doubt !== null && !stale ? text(`doubt_${figures.doubt}`) : null;
-  set("hero-text", doubt ?? page.state_texts[state] ?? "");
-  const counted = figures.people !== null && figures.span_s !== null && !stale;
-  set("people", counted ? text("people", { n: number(figures.people), span: spanWords(figures.span_s) }) : "");
+  const { face, count, word, lead, words, people } = headline(state, top, showsTop, stale);
+  at("hero-face").setAttribute("href", `#face-${face}`);
+  set("hero-number", count);
+  set("hero-word", word);
+  set("hero-lead", lead);
+  set("hero-text", words);
+  set("people", people);
   const late = stale && figures.window_end !== null;
   set("last", late ? text("last_figures", { time: time(new Date(figures.window_end)) }) : "");
+}
+
+// What has changed, where that is known; else how many people were counted, or the state. pages.py does the same first.
+function headline(state, top, showsTop, stale) {
+  const doubt = figures.doubt !== null && !stale ? text(`doubt_${figures.doubt}`) : "";
+  const note = doubt || (page.state_texts[state] ?? "");
+  if (!showsTop || stale || figures.span_s === null) {
+    const face = showsTop ? kind(top.label) : state === "stale" ? "other" : state;
+    return { face, count: "", word: text(`state_${state}`), lead: "", words: note, people: "" };
+  }
+  const [span, n] = [spanWords(figures.span_s), number(figures.people)];
+  const found = figures.compared?.difference;
+  if (found) {
+    const way = found.now.percent > found.before.percent ? "more" : "less";
+    const people = text("people", { n, span });
+    const [word, lead] = [emotion(found.label), text(`compare_${way}_${found.past}`)];
+    return { face: kind(found.label), count: "", word, lead, words: note || change(found), people };
+  }
+  const pasts = (figures.compared?.pasts ?? []).map((past) => text(`compare_${past}`)).join(text("comma"));
+  const words = note || (pasts && text("compare_none", { pasts }));
+  return { face: kind(top.label), count: n, word: text("counted"), lead: span, words, people: "" };
+}
+
+function change({ past, now, before }) {
+  const key = past === "usual" ? "compare_usually" : "compare_figures";
+  const span = spanWords(figures.compared.span_s);
+  return text(key, { now: percent(now.percent), before: percent(before.percent), span });
 }
 
 function drawBars(top) {
   for (const [label, bar] of bars) {
     const one = figures.emotions.find((known) => known.label === label) ?? NO_FIGURES;
+    const [best, low, high] = [one.percent ?? 0, one.low ?? 0, one.high ?? 0];
+    const part = (name, attributes) => {
+      for (const [key, value] of Object.entries(attributes)) bar.querySelector(name).setAttribute(key, `${value}%`);
+    };
     bar.classList.toggle("top-one", one === top);
-    bar.querySelector(".value").textContent = one.percent === null ? "–" : percent(one.percent);
-    bar.querySelector(".fill").setAttribute("width", `${one.percent ?? 0}%`);
-    const range = bar.querySelector(".range");
-    range.setAttribute("x1", `${one.low ?? 0}%`);
-    range.setAttribute("x2", `${one.high ?? 0}%`);
+    part(".fill", { width: best });
+    part(".sure", { width: low });
+    part(".reach", { x: low, width: high - low });
+    part(".push", { width: Math.max(high, best) });
+    count(bar.querySelector(".value"), one.percent);
     bar.querySelector(".interval").textContent = interval(one);
   }
+}
+
+// A number runs as long as its bar grows.
+function count(element, wanted) {
+  const from = element.shown ?? null;
+  if (from === wanted && element.textContent) return;
+  element.shown = wanted;
+  const write = (value) => (element.textContent = value === null ? "–" : percent(value));
+  if (wanted === null || from === null || still.matches || document.hidden) return write(wanted);
+  const startMs = performance.now();
+  const step = (nowMs) => {
+    if (element.shown !== wanted) return;
+    const left = Math.max(0, 1 - (nowMs - startMs) / MOVE_MS) ** 3;
+    write(wanted + (from - wanted) * left);
+    if (left > 0) requestAnimationFrame(step);
+  };
+  requestAnimationFrame(step);
 }
 
 // The bars' figures for the table; nothing if they are empty or out of date.

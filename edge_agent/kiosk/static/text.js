@@ -3,7 +3,8 @@
 export const page = JSON.parse(document.getElementById("page").textContent);
 
 const whole = new Intl.NumberFormat(page.texts.locale, { maximumFractionDigits: 0, useGrouping: false });
-const clock = new Intl.DateTimeFormat(page.texts.locale, { hour: "2-digit", minute: "2-digit" });
+const hours = new Intl.DateTimeFormat(page.texts.locale, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const days = new Intl.DateTimeFormat(page.texts.locale, { weekday: "short" });
 
 export const text = (key, values = {}) =>
   page.texts[key].replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
@@ -11,10 +12,11 @@ export const text = (key, values = {}) =>
 export const number = (value) => whole.format(value);
 // Half up, as the server rounds; Intl alone would turn 0.5 into 1 but 43.499999 as it likes.
 export const percent = (value) => text("percent", { n: whole.format(Math.floor(value + 0.5 + 1e-9)) });
-// The interval in words, for those who do not see the thin line.
+// The interval in words, for those who do not see the pale part.
 export const interval = ({ low, high }) =>
   high === null ? "" : text("interval", { low: percent(low), high: percent(high) });
-export const time = (date) => clock.format(date);
+export const time = (date) => hours.format(date);
+export const weekday = (date) => days.format(date);
 export const emotion = (label) =>
   page.texts[`emotion_${label}`] ?? (label[0].toUpperCase() + label.slice(1)).replaceAll("_", " ");
 export const kind = (label) => (document.getElementById(`face-${label}`) ? label : "other");
