@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from pathlib import Path
 from typing import Any
 
 import cv2
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
@@ -41,7 +44,53 @@ def test_several_faces_are_numbered_and_read_one_by_one(opened: Open, tmp_path: 
     page.set_input_files("#picture", tmp_path / "two.png")
     expect(page.locator("#found")).to_have_text("Faces found: 2", timeout=60_000)
     assert page.locator(".tag-words").all_text_contents() == ["1", "2"]
-    assert page.locator(".findings h3").all_text_contents() == ["The whole picture", "Face 1", "Face 2"]
+    cards = page.locator(".strip li").all_text_contents()
+    assert [card.split()[:2] for card in cards] == [["1", "Happy"], ["2", "Happy"]]
+    assert page.locator(".findings .bar").count() == len(LABELS)
+
+
+def test_no_tag_is_cut_off_or_covers_another(opened: Open, tmp_path: Path):
+    """Faces that touch the upper edge and each other, as in a group photograph."""
+    her = cv2.imread(str(write_picture(tmp_path)))[42:242, 130:310]
+    cv2.imwrite(str(tmp_path / "group.png"), cv2.vconcat([cv2.hconcat([her] * 4)] * 2))
+    page = opened("/predict")
+    page.set_input_files("#picture", tmp_path / "group.png")
+    expect(page.locator("#found")).to_have_text(re.compile(r"[5-8]$"), timeout=60_000)
+    boxes = """name => [...document.querySelectorAll(name)].map((e) => e.getBoundingClientRect())
+      .map((box) => [box.left, box.top, box.right, box.bottom])"""
+    tags, (frame,) = page.evaluate(boxes, ".tag"), page.evaluate(boxes, ".picture img")
+    assert len(tags) == page.locator(".picture .box").count()
+    for number, (left, top, right, bottom) in enumerate(tags):
+        assert (left >= frame[0] - 1, top >= frame[1] - 1) == (True, True)
+        assert (right <= frame[2] + 1, bottom <= frame[3] + 1) == (True, True)
+        for other in tags[:number]:
+            assert right <= other[0] + 1 or other[2] <= left + 1 or bottom <= other[1] + 1 or other[3] <= top + 1
+
+
+def test_several_pictures_are_read_and_saved_as_csv_and_as_a_picture(opened: Open, tmp_path: Path):
+    (tmp_path / "note.txt").write_text("hello", encoding="utf-8")
+    cv2.imwrite(str(tmp_path / "=two.png"), cv2.hconcat([cv2.imread(str(write_picture(tmp_path)))] * 2))
+    page = opened("/predict")
+    page.set_input_files("#picture", [tmp_path / "=two.png", tmp_path / "note.txt", tmp_path / "her.jpg"])
+    expect(page.locator("#found")).to_have_text("Faces found: 3", timeout=60_000)
+    expect(page.locator("article.read")).to_have_count(3)
+    expect(page.locator("article .error")).to_have_text("This is not a JPEG, PNG or WebP picture.")
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save as CSV").click()
+    rows = list(csv.DictReader(saving.value.path().read_text(encoding="utf-8").splitlines()))
+    assert [(row["picture"], row["face"], row["emotion"]) for row in rows] == [
+        ("'=two.png", "1", "happy"),
+        ("'=two.png", "2", "happy"),
+        ("her.jpg", "1", "happy"),
+    ]
+    assert all(sum(float(row[label]) for label in LABELS) == pytest.approx(100, abs=0.5) for row in rows)
+    with page.expect_download() as saving:
+        page.get_by_role("button", name="Save this picture").last.click()
+    assert saving.value.suggested_filename == "her-countenance.png"
+    saved, plain = cv2.imread(str(saving.value.path())), cv2.imread(str(tmp_path / "her.jpg"))
+    assert saved.shape[0] > plain.shape[0]
+    changed = np.abs(saved[: plain.shape[0]].astype(int) - plain).max(axis=2) > 60
+    assert 0.005 < changed.mean() < 0.15, "boxes and words lie over the picture"
 
 
 def test_why_colours_what_the_answer_hangs_on(opened: Open, tmp_path: Path):
@@ -49,11 +98,11 @@ def test_why_colours_what_the_answer_hangs_on(opened: Open, tmp_path: Path):
     page.set_input_files("#picture", write_picture(tmp_path))
     expect(page.locator("#found")).to_have_text("Faces found: 1", timeout=60_000)
     expect(page.locator(".heat")).to_have_count(0)
-    page.locator("#why").click()
+    page.locator(".why").click()
     expect(page.locator(".heat")).to_have_count(36, timeout=60_000)
     strong = page.eval_on_selector_all(".heat", "all => all.map(one => Number(one.getAttribute('fill-opacity')))")
     assert max(strong) > 0.2
-    expect(page.locator("#why")).to_have_count(0)
+    expect(page.locator(".why")).to_have_count(0)
     expect(page.locator("#reading")).to_contain_text("The stronger the colour")
 
 
@@ -309,7 +358,7 @@ def test_a_wall_has_no_ways_out_and_puts_itself_back(opened: Open):
     page = opened_with_clock(opened, "/?wall&lang=en")
     page.wait_for_selector("#chart .column")
     expect(page.locator("a:not(.skip)")).to_have_count(0)
-    page.get_by_role("button", name="Last day").click()
+    page.get_by_role("button", name="15 minutes").click()
     page.get_by_role("button", name="As a table").click()
     page.clock.fast_forward(50_000)
     expect(page.locator("#table")).to_be_visible()
