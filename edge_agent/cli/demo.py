@@ -1,10 +1,12 @@
-"""Everything on one machine: a film of a real face, a broker, the page, and bars in the terminal."""
+"""Everything on one machine: a film of a real face or a webcam, a broker, the page, and bars in the terminal."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import queue
+import shlex
+import shutil
 import socket
 import sys
 import tempfile
@@ -13,26 +15,40 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent.assembly import Assembly
 from edge_agent.cli.bars import Screen, bars
+from edge_agent.cli.example_day import write_example_day
 from edge_agent.cli.watch import Message, subscribe
 from edge_agent.config import ENV_PREFIX, Config, make_config
-from edge_agent.errors import BrokerError, CountenanceError, MissingPackageError
+from edge_agent.errors import BrokerError, CountenanceError, ListenError, MissingPackageError
 from edge_agent.host.logs import setup
+from edge_agent.vision.classifier import load_classifier
+from edge_agent.vision.site_file import site_path
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 OFF_TERMINAL_S = 30.0
 FPS = 12
-FILM_FRAMES = 72
+FILM_FRAMES = {"one": 72, "three": 60, "nobody": 36}
+"""One person, then three, then nobody, so that the page has something to tell."""
 FRAME_SIZE = 640, 480
 """Width, height."""
+PAGE_PORT, BROKER_PORT = 8767, 18830
+"""The same each time, where nothing else listens there."""
 OWN_SECTIONS = ("DEVICE", "CAMERA", "MQTT", "STORE")
 """Variables of a real device are ignored: its broker and its store must not see the demo."""
 
 
-def run_demo(seconds: float | None) -> int:
+def run_demo(seconds: float | None, camera: str | int | None = None) -> int:
     """Run until Ctrl-C on a terminal, else ``seconds`` (default 30).
+
+    Args:
+        seconds: when to stop.
+        camera: a webcam's number or path; None for the film.
 
     Returns:
         0 only if at least one window came back from the broker.
@@ -44,25 +60,31 @@ def run_demo(seconds: float | None) -> int:
     if seconds is None and not sys.stdout.isatty():
         seconds = OFF_TERMINAL_S
     with tempfile.TemporaryDirectory(prefix="countenance-demo-") as folder, _broker() as port:
-        film = make_film(Path(folder) / "film")
-        config = _config(Path(folder), film, port)
+        source: dict[str, str | int]
+        if camera is None:
+            source = {"backend": "replay", "source": str(make_film(Path(folder) / "film")), "fps": FPS}
+        else:
+            source = {"backend": "opencv", "source": camera}
+        config = _config(Path(folder), source, port)
         setup(config.log.level, form=config.log.format)
+        write_example_day(config.store, load_classifier(config.model, site_path(config)))
         return _show(config, seconds)
 
 
-def _config(folder: Path, film: Path, broker_port: int) -> Config:
+def _config(folder: Path, source: dict[str, str | int], broker_port: int) -> Config:
     own = tuple(f"{ENV_PREFIX}{section}__" for section in OWN_SECTIONS)
     environ = {name: value for name, value in os.environ.items() if not name.upper().startswith(own)}
+    is_film = source["backend"] == "replay"
     return make_config(
         {
             "device": {"id": "demo", "name": "Countenance demo"},
-            "camera": {"backend": "replay", "source": str(film), "fps": FPS},
+            "camera": source,
             "window": {"seconds": 2, "rolling_s": 60},
-            "faces": {"still_s": 0},  # the film is made of one photograph
-            "privacy": {"min_people": 1, "acknowledged_use": True},  # a film has nobody in view
+            "faces": {"still_s": 0} if is_film else {},  # the film is made of one photograph
+            "privacy": {"min_people": 1, "acknowledged_use": is_film},  # a film has nobody in view
             "mqtt": {"port": broker_port, "version": "3.1.1"},  # amqtt never answers a CONNECT of version 5 with a will
             "store": {"path": str(folder / "windows.sqlite")},
-            "kiosk": {"enabled": True, "port": _free_port()},
+            "kiosk": {"enabled": True, "port": _port(PAGE_PORT)},
             "log": {"level": "warning"},
         },
         "demo",
@@ -120,17 +142,27 @@ def _draw(messages: queue.Queue[Message], stop: threading.Event, seconds: float 
 
 
 def _introduction(config: Config) -> str:
+    seen = f"Your camera {config.camera.source} goes"
+    if config.camera.backend == "replay":
+        seen = "A film of one real face (NASA's Eileen Collins) goes"
+    is_script = Path(sys.argv[0]).name == "edge-agent"
+    agent = shlex.quote(sys.argv[0]) if is_script else f"{shlex.quote(sys.executable)} -m edge_agent"
+    ways = [f"{agent} watch --port {config.mqtt.port}"]
+    if shutil.which("mosquitto_sub"):
+        ways.append(f"mosquitto_sub -h 127.0.0.1 -p {config.mqtt.port} -t 'countenance/#' -v")
     return f"""
-A film of one real face (NASA's Eileen Collins) goes through camera, detector, model, window and broker.
+{seen} through camera, detector, model, window and broker.
   the page      http://{config.kiosk.host}:{config.kiosk.port}/
-  subscribe     mosquitto_sub -h 127.0.0.1 -p {config.mqtt.port} -t 'countenance/#' -v
-  or            edge-agent watch --port {config.mqtt.port}
+  subscribe     {f"{chr(10)}  or            ".join(ways)}
+  your webcam   {agent} demo --camera 0
 Note: the demo shows a single person (privacy.min_people: 1). A real device withholds groups of fewer than three.
+The day behind the live figures is an example. It is made up, and is deleted at the end.
 """
 
 
 def make_film(folder: Path) -> Path:
-    """Write the film: a camera that pans and zooms over scikit-image's ``astronaut()``; returns the folder.
+    """Write the film: a camera that pans and zooms over scikit-image's ``astronaut()``, then sees her three times side
+    by side, then nobody; returns the folder.
 
     Raises:
         MissingPackageError: scikit-image is not installed.
@@ -145,12 +177,23 @@ def make_film(folder: Path) -> Path:
     picture = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     width, height = FRAME_SIZE
     folder.mkdir()
-    for number in range(FILM_FRAMES):
-        phase = 2 * np.pi * number / FILM_FRAMES  # the last frame leads back to the first
+    frames: list[NDArray[np.uint8]] = []
+    for number in range(FILM_FRAMES["one"]):
+        phase = 2 * np.pi * number / FILM_FRAMES["one"]  # the last frame leads back to the first
         zoom = 1.7 + 0.5 * np.sin(phase)
         centre = 226 + 60 * np.cos(phase), 130 + 20 * np.sin(2 * phase)
         view = np.array([[zoom, 0, width / 2 - zoom * centre[0]], [0, zoom, height / 2 - zoom * centre[1]]])
-        frame = cv2.warpAffine(picture, view, FRAME_SIZE, borderMode=cv2.BORDER_REPLICATE)
+        frames.append(cv2.warpAffine(picture, view, FRAME_SIZE, borderMode=cv2.BORDER_REPLICATE))
+    head = cv2.resize(picture[20:300, 110:340], (170, 207), interpolation=cv2.INTER_AREA)
+    wall = np.full((height, width, 3), (150, 160, 165), np.uint8)
+    for number in range(FILM_FRAMES["three"]):
+        frames.append(wall.copy())
+        for place in range(3):
+            sway = 2 * np.pi * (number / FILM_FRAMES["three"] + place / 3)
+            x, y = round(22 + 212 * place + 12 * np.cos(sway)), round(120 + 12 * np.sin(sway))
+            frames[-1][y : y + head.shape[0], x : x + head.shape[1]] = head
+    frames += [wall] * FILM_FRAMES["nobody"]
+    for number, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"{number:03d}.jpg"), frame)
     return folder
 
@@ -166,7 +209,7 @@ def _broker() -> Iterator[int]:
         from amqtt.broker import Broker
     except ImportError as error:
         raise _missing(error) from error
-    port = _free_port()
+    port = _port(BROKER_PORT)
     settings = {
         "listeners": {"default": {"type": "tcp", "bind": f"127.0.0.1:{port}"}},
         "plugins": {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}},
@@ -190,11 +233,18 @@ async def _started(broker_class: Any, settings: dict[str, object]) -> Any:
     return broker
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _port(wanted: int) -> int:
+    """``wanted``, or another where that is taken."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a demo that has just ended is no other
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise ListenError("the demo found no free port on 127.0.0.1")
 
 
 def _missing(error: ImportError) -> MissingPackageError:

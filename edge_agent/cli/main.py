@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration; default: all defaults")
     run.set_defaults(run=_run)
 
-    demo = commands.add_parser("demo", help="replay a film of a real face through a local broker and show the result")
+    demo = commands.add_parser("demo", help="show a film of a real face, or your webcam, through broker and page")
+    demo.add_argument("--camera", type=_camera, metavar="N", help="a webcam's number or path, in place of the film")
     demo.add_argument("--seconds", type=_seconds, metavar="N", help="stop after N seconds (default off a terminal: 30)")
     demo.set_defaults(run=_demo)
 
@@ -242,10 +243,14 @@ def _run(args: argparse.Namespace) -> int:
     return run_agent(args.config)
 
 
+def _camera(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
 def _demo(args: argparse.Namespace) -> int:
     from edge_agent.cli.demo import run_demo
 
-    return run_demo(args.seconds)
+    return run_demo(args.seconds, args.camera)
 
 
 def _predict(args: argparse.Namespace) -> int:

@@ -17,11 +17,16 @@ import pytest
 from edge_agent.cameras.picture_files import read_picture
 from edge_agent.cli.bars import Screen, bars
 from edge_agent.cli.demo import FILM_FRAMES, make_film
+from edge_agent.cli.example_day import write_example_day
 from edge_agent.cli.main import main
 from edge_agent.cli.watch import Message, subscribe
 from edge_agent.config import MqttConfig
+from edge_agent.store.store import EXAMPLE
+from edge_agent.vision.classifier import Classifier
+from edge_agent.vision.model import load_model
 from tests.support.agent_process import AgentProcess
 from tests.support.broker import Subscriber, free_port, wait_until
+from tests.support.stores import config_for, opened
 
 EMOTIONS = {"angry": 0.0, "disgust": 0.0, "fear": 0.1, "happy": 99.9, "sad": 0.0, "surprise": 0.0, "neutral": 0.0}
 MESSAGE = {
@@ -41,19 +46,22 @@ def test_the_demo_shows_what_came_back_from_its_broker_and_ends_with_0():
     assert done.returncode == 0, done.stderr
     assert re.search(r"happy +█+", done.stdout)
     assert re.search(r"[1-9]\d* windows came back from the broker", done.stdout)
-    assert "mosquitto_sub -h 127.0.0.1 -p" in done.stdout
+    assert f"{sys.executable} -m edge_agent watch --port" in done.stdout
     assert "privacy.min_people: 1" in done.stdout
 
 
 def test_the_demo_can_be_subscribed_to_and_its_page_read_while_it_runs(tmp_path):
     with AgentProcess("demo", "--seconds", "60", folder=tmp_path) as demo:
-        match = wait_until(lambda: re.search(r"-p (\d+) -t", demo.log), 60)
+        match = wait_until(lambda: re.search(r"watch --port (\d+)", demo.log), 60)
         page = re.search(r"http://\S+/", demo.log)
         with subscribe(MqttConfig(port=int(match[1])), "countenance/demo/emotions") as messages:
             assert messages.get(timeout=60).window()["people"] == 1
         assert page is not None
         with urllib.request.urlopen(page[0]) as answer:
-            assert b"<html" in answer.read()
+            assert b"Example: the day before the live figures is made up." in answer.read()
+        with urllib.request.urlopen(f"{page[0]}api/history?from=-86400&bucket=3600") as answer:
+            hours = [bucket for bucket in json.load(answer)["buckets"] if bucket["percentages"]]
+            assert len(hours) >= 15, "a day, less its night"
         demo.process.send_signal(signal.SIGINT)
         assert demo.process.wait(20) == 0
 
@@ -85,10 +93,33 @@ def test_the_demo_leaves_nothing_behind(tmp_path):
 def test_the_film_is_of_one_moving_face_and_closes_its_loop(tmp_path):
     folder = make_film(tmp_path / "film")
     paths = sorted(folder.iterdir())
-    assert len(paths) == FILM_FRAMES
-    first, second, last = (read_picture(path).astype(int) for path in (paths[0], paths[1], paths[-1]))
+    assert len(paths) == sum(FILM_FRAMES.values())
+    ends = (0, 1, FILM_FRAMES["one"] - 1)
+    first, second, last = (read_picture(paths[number]).astype(int) for number in ends)
     assert abs(first - second).mean() > 0
     assert abs(first - last).mean() < 3 * abs(first - second).mean()
+
+
+def test_a_webcam_that_is_not_there_is_told_and_the_demo_ends_with_8(tmp_path):
+    """The broker's windows say that no picture came; the number reaches the camera."""
+    command = [sys.executable, "-m", "edge_agent", "demo", "--camera", "97", "--seconds", "6"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
+    assert "Your camera 97 goes through" in done.stdout
+    assert "97" in done.stderr
+
+
+def test_the_example_day_is_marked_and_waits_for_no_broker(tmp_path):
+    classifier = Classifier(load_model())
+    write_example_day(config_for(tmp_path), classifier)
+    with opened(config_for(tmp_path)) as store:
+        windows = list(store.history())
+        assert store.has_example
+        assert store.pending() == []
+    assert {window.session for window in windows} == {EXAMPLE}
+    assert {window.model for window in windows} == {classifier.id}
+    shares = [window.report.shares for window in windows if window.report.shares]
+    assert len(shares) > 100
+    assert all(one.method == "adjusted_means" and one.people >= 4 for one in shares)
 
 
 def test_bars_are_as_long_as_the_percentages():
