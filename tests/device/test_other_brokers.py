@@ -19,7 +19,7 @@ from tests.support.broker import Subscriber, wait_until
 from tests.support.other_brokers import PASSWORD, aedes, amqtt, nats, rabbitmq
 from tests.support.publishing import make_config, publishing
 
-pytestmark = [pytest.mark.device, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.device, pytest.mark.timeout(600)]
 
 ANNOUNCEMENT = "homeassistant/device/hall/config"
 ABroker = Callable[[Path], AbstractContextManager[int]]

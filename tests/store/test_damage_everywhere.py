@@ -1,6 +1,6 @@
 """A store that is damaged in any place opens, goes on, keeps what can be read of it, and counts the rest.
 
-Sampled in ``make test``; ``make test-device`` takes every page and every bit.
+Sampled in ``make test``; ``make test-device`` takes every page, and two bits of each byte of a window.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ def test_any_two_pages_may_be_wrong(subject: Subject, part: range) -> None:
         subject.check(damaged)
 
 
-@pytest.mark.parametrize("part", some(range(500 * 8), 14))
+@pytest.mark.parametrize("part", some(range(0, 500 * 8, 4), 14))
 def test_any_bit_of_a_window_may_be_wrong(subject: Subject, part: range) -> None:
-    """Through all columns of one row, and what SQLite writes before it."""
+    """Two of each byte, through all columns of one row, and what SQLite writes before it."""
     begin = subject.whole.index(b"a8ed43f06adf0536", len(subject.whole) // 2) - 40
     for bit in part:
         subject.check(with_bit(subject.whole, begin * 8 + bit))
@@ -141,7 +141,7 @@ def test_any_bit_of_the_head_may_be_wrong(subject: Subject, part: range) -> None
         subject.check(with_bit(subject.whole, bit))
 
 
-@pytest.mark.parametrize("part", some(range(3000), 8))
+@pytest.mark.parametrize("part", some(range(1000), 8))
 def test_any_bit_may_be_wrong(subject: Subject, part: range) -> None:
     for _ in part:
         subject.check(with_bit(subject.whole, DICE.randrange(len(subject.whole) * 8)))

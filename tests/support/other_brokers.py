@@ -39,7 +39,7 @@ def _running(command: list[str], folder: Path, port: int, environ: Mapping[str, 
             env={**os.environ, **(environ or {})},
         )
     try:
-        wait_until(lambda: answers(port), 60, lambda: f"{command[0]}: {log.read_text(errors='replace')[-1000:]}")
+        wait_until(lambda: answers(port), 240, lambda: f"{command[0]}: {log.read_text(errors='replace')[-1000:]}")
         yield port
     finally:
         os.killpg(process.pid, signal.SIGKILL)
