@@ -114,7 +114,7 @@ class _Loader(yaml.SafeLoader):
         if isinstance(value, int) and abs(value) >= LARGEST_NUMBER:
             raise _problem("this number is too large; put it in quotes if it is a text", node)
         if type(value) in (int, float) and _OTHERWISE.search(node.value):
-            raise _problem(f"YAML takes {node.value} for {value}; write the number plainly, or a text in quotes", node)
+            raise _problem("YAML takes 10:00 for 600 and 010 for 8: write a number plainly, a text in quotes", node)
         if isinstance(value, str) and (found := _NO_TEXT.search(value)):
             raise _problem(f"a text cannot hold the character {found.group()!a}; take it out", node)
         return value
