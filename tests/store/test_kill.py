@@ -45,7 +45,7 @@ def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, 
     with Subscriber(broker.port, "countenance/test/#") as subscriber:
         for _ in range(rounds):
             with AgentProcess("run", "-c", config, folder=tmp_path) as agent:
-                if dice.random() < 0.7:  # on a busy machine a start takes longer than a life is meant to
+                if dice.random() < 0.4:  # on a busy machine a start takes longer than a life is meant to
                     wait_until(lambda: len(stored(database)) > len(taken), 60, "a window")  # noqa: B023
                 time.sleep(dice.uniform(0.1, 2.0))
                 agent.process.send_signal(signal.SIGKILL)
@@ -59,7 +59,7 @@ def test_every_window_of_a_killed_agent_is_seen(broker: Broker, tmp_path: Path, 
         taken |= stored(database)
         wait_until(lambda: taken <= everything(subscriber), 10, "the last windows, too")
         live, history = seen(subscriber, "/emotions"), seen(subscriber, "/history")
-    assert len(taken) > rounds / 2, "the rounds are long enough for windows to close"
+    assert len(taken) > rounds / 3, "the rounds are long enough for windows to close"
     assert len({session for session, _ in taken}) > rounds / 4
     assert everything(subscriber) <= taken, "nothing is told that is not on the disk"
     assert_in_order(live)
