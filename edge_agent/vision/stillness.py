@@ -10,7 +10,7 @@ breathes, blinks and sways, and does not. Only these numbers are kept, and no pi
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -40,9 +40,12 @@ CALM = GRID * GRID * 3 // 4
 """...of the three quarters that are off the least: all of a face moves, but whoever stands next to a photograph hides
 only a part of it."""
 OFTEN = 0.3
-"""From this share of changed looks on a place is alive."""
+"""From this share of changed looks on a place is alive..."""
 LOOKS, LEAST_LOOKS = 25, 8
 """Looks that are remembered, ten seconds of them, and how many it takes to say anything."""
+LATELY, GAP_S = 2, 3.0
+"""...if so many of the newest ``LEAST_LOOKS`` changed, too, of those since nobody was found there for some seconds: a
+lamp that is switched on, or somebody who steps away from a photograph, changes it once."""
 MOVED = 0.5
 """Who is so many face widths away from where their track began is alive, until their new place can be judged."""
 SAME_PLACE = 0.5
@@ -77,6 +80,17 @@ class _Look:
         return float(np.partition(off, CALM)[:CALM].mean()) > CHANGED
 
 
+def _usual(looks: Collection[_Look]) -> NDArray[np.float32]:
+    """The median, so that somebody who passes before a photograph does not change what is usual."""
+    return np.asarray(np.median([look.blocks for look in looks], axis=0), np.float32)
+
+
+def _changed(looks: Collection[_Look]) -> int:
+    """How many differ from what is usual among them."""
+    usual = _usual(looks)
+    return sum(look.differs(usual) for look in looks)
+
+
 @dataclass
 class _Place:
     """Where a face was found first, and how it has looked since."""
@@ -90,6 +104,8 @@ class _Place:
     """The latest ones."""
     photograph: NDArray[np.float32] | None = None
     """How it looked when it was judged still."""
+    newest: int = 1
+    """How many looks there were since the last gap, ``LEAST_LOOKS`` at most."""
     is_still: bool = False
     is_alive: bool = False
     """Whether it changes more than noise explains."""
@@ -102,19 +118,19 @@ class _Place:
     def look(self, now: _Look, at_s: float, still_s: float) -> None:
         """Compare the latest looks with what is usual here, and judge."""
         self.looks.append(now)
+        self.newest = 1 if at_s - self.looked_s > GAP_S else min(self.newest + 1, LEAST_LOOKS)
         self.looked_s = at_s
         if self.photograph is not None and not now.differs(self.photograph):
             self.is_still, self.is_alive = True, False  # whoever stood before it has gone
             return
         if self.is_still:
             self.since_s = at_s  # somebody has come to stand before it, or the light has changed
-        # The median, so that somebody who passes before a photograph does not change what is usual.
-        usual = np.median([look.blocks for look in self.looks], axis=0).astype(np.float32)
-        often = float(np.mean([look.differs(usual) for look in self.looks])) >= OFTEN
-        self.is_alive = self.is_judged and often
+        often = _changed(self.looks) >= OFTEN * len(self.looks)
+        lately = _changed(list(self.looks)[-self.newest :]) >= LATELY
+        self.is_alive = self.is_judged and often and lately
         self.is_still = self.is_judged and not often and at_s - self.since_s >= still_s
         if self.is_still:
-            self.photograph = usual
+            self.photograph = _usual(self.looks)
 
 
 @dataclass

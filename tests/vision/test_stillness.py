@@ -116,6 +116,19 @@ def test_a_screen_that_pauses_is_left_out_again():
     assert {life for at_s, life in verdicts if at_s > 45} == {Life.STILL}
 
 
+@pytest.mark.parametrize("size_px", [24, 60])
+def test_a_photograph_whose_light_changes_once_does_not_come_to_life(size_px):
+    """Half of it is lit by another lamp from then on. No later than four seconds after, that is how it looks."""
+    stillness, late = Stillness(STILL_S), []
+    for at_s, image in film(astronaut_bgr(), PHOTOGRAPH, Sensor(), size_px=size_px, seconds=20.0, fps=5.0, seed=0):
+        if at_s > 8:
+            image[:, : image.shape[1] // 2] //= 2
+        (life,) = stillness.judge(image, [TrackedFace(Face(box_in(size_px), 0.9), 1, 1)], at_s)
+        if at_s > 12:
+            late.append(life)
+    assert Life.ALIVE not in late
+
+
 def test_memory_is_bounded():
     stillness, image = Stillness(STILL_S), np.full((64, 64, 3), 90, np.uint8)
     for step in range(3 * KEPT_PLACES):
