@@ -154,7 +154,7 @@ def _environment(tree: Path, target: Target, wheel: Path) -> None:
 def put_system_files(tree: Path, sources: Path) -> None:
     """systemd's units, with the places of this package in them."""
     (tree / UNITS).mkdir(parents=True)
-    for unit in [*sources.glob("systemd/*.service"), *sources.glob("systemd/*.path")]:
+    for unit in [each for kind in ("service", "path", "timer") for each in sources.glob(f"systemd/*.{kind}")]:
         text = unit.read_text(encoding="utf-8")
         text = text.replace("/opt/countenance/current/docs", f"/{DOCS}").replace("/opt/countenance/current", f"/{HOME}")
         (tree / UNITS / unit.name).write_text(text, encoding="utf-8")

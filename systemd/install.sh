@@ -166,7 +166,7 @@ stage_sources() {
 }
 
 build_release() {
-    local release=$1 options=(--only-binary=:all: --disable-pip-version-check --no-input) what='countenance[kiosk]'
+    local release=$1 options=(--only-binary=:all: --disable-pip-version-check --no-input) what='countenance[kiosk,updates]'
     if [[ -e $release/.complete ]]; then
         say "= $release is there already"
         return
@@ -175,7 +175,7 @@ build_release() {
         options+=(--no-index --find-links "$WHEELS")
     else
         run stage_sources
-        what="${STAGED:-$SOURCE}[kiosk]"
+        what="${STAGED:-$SOURCE}[kiosk,updates]"
     fi
     run rm -rf "$release"
     run "$PYTHON" -I -m venv --system-site-packages "$release"

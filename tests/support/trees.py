@@ -60,7 +60,7 @@ def build_wheel(sources: Path, target: Path) -> None:
     subprocess.run([*pip, str(sources)], check=True, timeout=300)
 
 
-def wheelhouse(python: str, machine: str, wheel: Path, extra: str = "kiosk") -> Path:
+def wheelhouse(python: str, machine: str, wheel: Path, extra: str = "kiosk,updates") -> Path:
     """All wheels that ``wheel[extra]`` needs on CPython ``python`` ("3.11") on ``machine`` ("aarch64")."""
     folder = CACHE / f"wheels-{python}-{machine}-{extra}"
     for old in folder.glob("countenance-*.whl"):

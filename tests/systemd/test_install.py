@@ -43,7 +43,7 @@ def test_a_dry_run_names_every_step_and_takes_none() -> None:
     assert done.returncode == 0, done.stderr
     for step in (
         "-m venv --system-site-packages",
-        "[kiosk]",
+        "[kiosk,updates]",
         "config check",
         "mv -T",
         "systemctl -q enable",

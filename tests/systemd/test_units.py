@@ -42,6 +42,20 @@ def test_systemd_finds_nothing_to_say_about_a_drop_in(drop_in: str, tmp_path: Pa
     assert (done.stdout + done.stderr, done.returncode) == ("", 0)
 
 
+@pytest.mark.parametrize("kind", ["timer", "path"])
+def test_systemd_finds_nothing_to_say_about_what_starts_the_updater(kind: str, tmp_path: Path) -> None:
+    lay_out(tmp_path, SYSTEMD / "countenance-update.service")
+    unit = Path(shutil.copy(SYSTEMD / f"countenance-update.{kind}", tmp_path))
+    done = analyze("verify", "--man=no", str(unit))
+    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+
+
+def test_the_updater_is_exposed_at_most_so_much(tmp_path: Path) -> None:
+    unit = lay_out(tmp_path, SYSTEMD / "countenance-update.service")
+    done = analyze("security", "--offline=true", "--no-pager", "--threshold=20", str(unit))
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
+
+
 def test_this_verification_would_notice_a_misspelt_key(tmp_path: Path) -> None:
     unit = lay_out(tmp_path, SERVICE)
     unit.write_text(unit.read_text().replace("WatchdogSec=", "WatchDogSec="))
