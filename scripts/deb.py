@@ -158,6 +158,7 @@ def put_system_files(tree: Path, sources: Path) -> None:
         text = unit.read_text(encoding="utf-8")
         text = text.replace("/opt/countenance/current/docs", f"/{DOCS}").replace("/opt/countenance/current", f"/{HOME}")
         (tree / UNITS / unit.name).write_text(text, encoding="utf-8")
+    shutil.copy(tree / UNITS / "countenance.service", tree / UNITS / "countenance@.service")
     shutil.copytree(sources / "systemd" / "drop-ins", tree / HOME / "systemd" / "drop-ins")
     shutil.copy(sources / "systemd" / "kiosk-watch.sh", tree / HOME / "systemd")
 

@@ -210,6 +210,7 @@ install_units() {
             run rm -f "$UNITS/$name" # an older release has no setup in a browser
         fi
     done
+    run install -m 0644 "$units/$SERVICE" "$UNITS/$TEMPLATE"
     run install -d "$DROP_INS"
     for name in raspberry-pi jetson network-camera; do
         if [[ $CAMERA == "$name" || (-z $CAMERA && -e $DROP_INS/40-$name.conf) ]]; then
@@ -290,6 +291,7 @@ activate() {
         return
     fi
     start_service "$release" || roll_back "$release" "$previous"
+    restart_further_cameras
     # It waits for the page by itself.
     if [[ -n $KIOSK_WANTED ]]; then
         run systemctl --no-block restart "$KIOSK"
@@ -340,6 +342,8 @@ install_all() {
 
 uninstall() {
     local unit
+    if [[ -d /run/systemd/system ]]; then run systemctl stop 'countenance@*.service'; fi
+    run rm -rf "${UNITS:?}/$TEMPLATE" "$UNITS"/countenance@*.service.d "$UNITS"/multi-user.target.wants/countenance@*.service
     for unit in "$KIOSK" "${SETUP_UNITS[@]}" "$SERVICE"; do
         [[ -e $UNITS/$unit ]] || continue
         if [[ -d /run/systemd/system ]]; then run systemctl -q disable --now "$unit"; else run systemctl -q disable "$unit"; fi

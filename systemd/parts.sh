@@ -3,6 +3,7 @@
 
 readonly CONFIG=/etc/countenance STATE=/var/lib/countenance ACCOUNT=countenance KIOSK_ACCOUNT=countenance-kiosk
 readonly UNITS=/etc/systemd/system SERVICE=countenance.service KIOSK=countenance-kiosk.service
+readonly TEMPLATE=countenance@.service # the same unit, for further cameras
 readonly SETUP_UNITS=(countenance-setup.service countenance-setup-write.service countenance-setup-write.path)
 readonly DROP_INS=$UNITS/$SERVICE.d
 readonly READY_S=60 SETTLE_S=5
@@ -34,6 +35,9 @@ become_ready() {
     sleep "$SETTLE_S"
     systemctl is-active -q "$SERVICE" && [[ $(main_pid) == "$pid" ]]
 }
+
+# Those of further cameras; each waits for its own readiness.
+restart_further_cameras() { run systemctl --no-block try-restart 'countenance@*.service'; }
 
 say_not_ready() {
     say "! $1 did not become ready within $READY_S s. Its last log lines:"

@@ -265,6 +265,7 @@ class KioskConfig(_Section):
     emotions: Annotated[tuple[str, ...], Field(max_length=64)] = ()
     predict: Literal["loopback", "always", "never"] = "loopback"
     allowed_hosts: Annotated[tuple[str, ...], Field(max_length=64)] = ()
+    cameras: Annotated[tuple[Port, ...], Field(max_length=16)] = ()
 
 
 class MetricsConfig(_Section):

@@ -24,7 +24,7 @@ from edge_agent.kiosk.guard import FRESH, App, Guard
 from edge_agent.kiosk.history import BadQueryError, History, chunks, parse_range
 from edge_agent.kiosk.language import load_language
 from edge_agent.kiosk.pages import board, cameras_page
-from edge_agent.kiosk.places import Others, Place, no_others
+from edge_agent.kiosk.places import OtherPlaces, Place
 from edge_agent.kiosk.reading.routes import Pictures
 from edge_agent.kiosk.render import STATIC, Html, build
 from edge_agent.kiosk.settings import check_logo, quiet_until, shown_labels
@@ -73,7 +73,7 @@ class Site:
         read_theme.cache_clear()
         self._theme = read_theme(config.kiosk.theme)
         self._logo = check_logo(config.kiosk.logo) or check_logo(self._theme.logo, "kiosk.theme: logo")
-        self.others: Others = no_others
+        self._others = OtherPlaces(config.kiosk.cameras)
         self.pictures = Pictures(config)
         self._calibrating = Calibrating(config, calibrator)
         self.build = self._build()
@@ -111,18 +111,21 @@ class Site:
         page = cameras_page(self._config, self._visit(request), await self._places())
         return HTMLResponse(page, headers=FRESH)
 
-    async def cameras_api(self, _request: Request) -> Response:
-        """The same as JSON."""
-        return JSONResponse({"cameras": [place.as_dict() for place in await self._places()]}, headers=FRESH)
+    async def cameras_api(self, request: Request) -> Response:
+        """The same as JSON; with ``own`` of this camera alone."""
+        places = [await self._own_place()] if "own" in request.query_params else await self._places()
+        return JSONResponse({"cameras": [place.as_dict() for place in places]}, headers=FRESH)
 
     def _visit(self, request: Request) -> Visit:
         kiosk = self._config.kiosk
         return visit_of(request, kiosk.language, distance_m=kiosk.distance_m)
 
     async def _places(self) -> list[Place]:
+        return [await self._own_place(), *await self._others.look()]
+
+    async def _own_place(self) -> Place:
         device = self._config.device
-        own = Place(device.id, device.shown_name, await self._figures(self._live.state))
-        return [own, *self.others()]
+        return Place(device.id, device.shown_name, await self._figures(self._live.state))
 
     async def logo(self, _request: Request) -> Response:
         """The operator's logo."""

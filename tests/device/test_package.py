@@ -5,6 +5,7 @@ The tests follow one another, as a device's days do. There is no network inside:
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Iterator
@@ -99,9 +100,31 @@ def test_it_runs_as_strictly_as_the_installers_service(newcomer: Newcomer) -> No
         assert [line for line in said.splitlines() if "chromium" not in line and "cage" not in line] == []
 
 
-def recorded(device: Container) -> list[str]:
+def test_two_cameras_have_an_id_a_store_and_sensors_each_and_one_page(newcomer: Newcomer) -> None:
+    device = newcomer.device
+    device.run("install -d -m 0750 -g countenance /etc/countenance/door")
+    door = REPLAY.replace("porch", "door") + "store: {path: /var/lib/countenance/door/windows.sqlite}\n"
+    device.write("/etc/countenance/door/agent.yaml", door + "kiosk: {enabled: true, port: 8766}\n")
+    use(device, REPLAY + "kiosk: {enabled: true, cameras: [8766]}\n")
+    device.run("systemctl -q enable --now countenance@door", timeout_s=100)
+    for name in ("porch", "door"):
+        assert one_message(device, f"countenance/{name}/emotions")["device"] == name
+        announced = one_message(device, f"homeassistant/device/{name}/config")
+        assert f"ctn_{name}_happy" in str(announced)
+    ask = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:8765/api/cameras').read().decode())"
+    cameras = json.loads(device.run(f'python3 -c "{ask}"'))["cameras"]
+    assert [camera["id"] for camera in cameras] == ["porch", "door"]
+    assert all(camera["figures"]["window_end"] for camera in cameras), cameras
+    assert recorded(device, "/etc/countenance/door/agent.yaml") != recorded(device)
+    exposure = device.run("systemd-analyze security --no-pager countenance@door").splitlines()[-1]
+    assert float(exposure.split(":")[1].split()[0]) <= 2.0, exposure
+    device.run("systemctl -q disable --now countenance@door")
+    use(device, REPLAY)
+
+
+def recorded(device: Container, config: str = CONFIG) -> list[str]:
     """Every window on the device, as CSV."""
-    windows = device.run(f"edge-agent export -c {CONFIG}").splitlines()[1:]
+    windows = device.run(f"edge-agent export -c {config}").splitlines()[1:]
     assert windows
     return windows
 

@@ -26,7 +26,6 @@ from prometheus_client import Counter
 
 from edge_agent.config import KioskConfig
 from edge_agent.errors import ConfigError, ListenError, MissingPackageError
-from edge_agent.kiosk.places import Place
 from edge_agent.kiosk.render import STATIC
 from edge_agent.kiosk.settings import quiet_until
 from edge_agent.types import CameraState, Trouble
@@ -534,18 +533,17 @@ def test_in_quiet_hours_the_page_shows_a_clock_and_the_notice(tmp_path: Path):
 
 def test_several_cameras_are_shown_side_by_side(tmp_path: Path):
     """This one first; what is withheld stays withheld, and a silent one is shown as silent."""
-    with Stage(tmp_path) as stage:
-        stage.play("too_few")
-        hidden = httpx.get(f"{stage.url}/api/current").json()
+    port, silent = free_port(), free_port()
+    garden = Stage(tmp_path / "garden", port, device={"id": "garden", "name": "Sculpture <garden>"})
+    with garden, Stage(tmp_path, kiosk={"cameras": [port, silent]}) as stage:
+        garden.play("too_few")
         stage.play("live")
-        others = [Place("garden", "Sculpture <garden>", hidden), Place("shop", "Shop", None)]
-        stage.kiosk._site.others = lambda: others
         answer = httpx.get(f"{stage.url}/api/cameras").json()
         conforms(answer, "Cameras")
         assert [(one["id"], one["figures"] and one["figures"]["state"]) for one in answer["cameras"]] == [
             ("entrance", "live"),
             ("garden", "too_few"),
-            ("shop", None),
+            (str(silent), None),
         ]
         for path in ("/cameras", "/cameras?wall&lang=ar"):
             page = httpx.get(f"{stage.url}{path}").text
