@@ -73,6 +73,8 @@ class DetectorFile:
 
 def read_detector(path: Path = SHIPPED) -> DetectorFile:
     """Read a .tflite file and its .json; raises ModelError where they are missing, damaged or of different networks."""
+    if path.suffix == ".onnx":
+        raise ModelError(f"{path} is a YuNet file: set detector.kind: yunet")
     info = read_info(path.with_suffix(".json"))
     return DetectorFile(path, info, read_tflite(path, info.size_bytes, info.sha256))
 

@@ -275,3 +275,9 @@ def test_opencv_computes_with_as_many_threads_as_the_model():
         assert cv2.getNumThreads() == 2
     finally:
         cv2.setNumThreads(before)
+
+
+def test_a_yunet_file_without_its_kind_is_told_what_to_set(tmp_path):
+    """As a configuration has it that was written when YuNet was what a path meant."""
+    with pytest.raises(ModelError, match=r"set detector\.kind: yunet"):
+        load_detector(DetectorConfig(path=tmp_path / "face_detection_yunet_2023mar.onnx"))

@@ -133,7 +133,9 @@ def test_a_folder_of_pictures_becomes_a_calibration_and_goes_again(
     monkeypatch.setattr("edge_agent.vision.sitting.secrets.randbits", lambda bits: 7)
     pictures = write_photos(tmp_path / "pictures", mixed=False)
     settings = tmp_path / "agent.yaml"
-    settings.write_text(f"store: {{path: {tmp_path}/windows.sqlite}}\ndetector: {{path: {shared(YUNET)}}}\n")
+    settings.write_text(
+        f"store: {{path: {tmp_path}/windows.sqlite}}\ndetector: {{kind: yunet, path: {shared(YUNET)}}}\n"
+    )
     assert main(["calibrate", "-c", str(settings), str(pictures)]) == 0
     told = capsys.readouterr().out
     assert "points off with this calibration" in told
