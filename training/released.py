@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from edge_agent.errors import InputError
@@ -25,12 +26,18 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 def round_weights(model: keras.Model) -> None:
     """Make the model's weights float16 numbers, in place; it still computes in float32."""
-    model.set_weights([weight.astype(np.float16).astype(np.float32) for weight in model.get_weights()])
+    model.set_weights([_shortened(weight).astype(np.float32) for weight in model.get_weights()])
+
+
+def _shortened(weight: NDArray[np.float32]) -> NDArray[Any]:
+    """As float16, but for variances that are too large for it: those of a backbone that takes whole grey levels."""
+    fits = np.abs(weight).max() <= np.finfo(np.float16).max
+    return weight.astype(np.float16) if fits else weight
 
 
 def write_weights(path: Path, model: keras.Model, network: BaseModel) -> None:
     """Keep a model's weights, as float16, with the network that they are for."""
-    arrays: dict[str, Any] = {f"w{i:03d}": w.astype(np.float16) for i, w in enumerate(model.get_weights())}
+    arrays: dict[str, Any] = {f"w{i:03d}": _shortened(w) for i, w in enumerate(model.get_weights())}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, network=np.array(network.model_dump_json()), **arrays)
     path.parent.mkdir(parents=True, exist_ok=True)

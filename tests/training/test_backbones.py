@@ -151,6 +151,23 @@ class TestWithKeras:
                 build(Backbone(backbone="mobilenetv2", weights=None, side=48)),
             )
 
+    def test_a_variance_beyond_float16_stays_what_it_is(self, tmp_path: Path) -> None:
+        """Of ResNet50, whose first convolution sees whole grey levels."""
+        from training.model import build
+        from training.recipe import Network
+        from training.released import read_weights, round_weights, write_weights
+
+        network = Network(widths=(8,), blocks=(1,))
+        model = build(network)
+        weights = model.get_weights()
+        large = next(i for i, weight in enumerate(weights) if weight.shape == (8,) and (weight == 1).all())
+        weights[large] = np.full(8, 1e6, np.float32)
+        model.set_weights(weights)
+        round_weights(model)
+        write_weights(tmp_path / "w.npz", model, network)
+        for there in (model, read_weights(tmp_path / "w.npz")[0]):
+            assert (there.get_weights()[large] == 1e6).all()
+
     @pytest.mark.parametrize("name", BACKBONES)
     def test_fit_freezes_then_tunes_and_the_int8_file_answers_like_the_float_one(
         self, name: str, tmp_path: Path
