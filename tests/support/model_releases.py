@@ -13,11 +13,16 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
 from edge_agent.config import Config
 from edge_agent.updates.folder import ModelsFolder, State
 from edge_agent.updates.updater import Updater
 from edge_agent.vision.model import MODELS
 from quantization.release import Repository, describe, make_key
+from tests.support.faces import astronaut_bgr
 
 SHIPPED, TINY = MODELS / "emotion.tflite", MODELS / "tiny.tflite"
 FACES = MODELS.parent / "detectors" / "faces.tflite"
@@ -61,10 +66,9 @@ class Owned:
         form = describe(
             name,
             improves="reads children better",
-            agent="0.1.0",
             classifier=classifier,
             least_agreement=least_agreement,
-            **described,
+            **{"agent": "0.1.0", **described},
         )
         repository = by or self.owner
         repository.add(form, classifier=classifier, detector=FACES, card=card)
@@ -109,6 +113,13 @@ def make_device(folder: Path, repository: Owned, source: str | None = None, **se
     values = {"device": {"id": folder.name}, "store": {"path": folder / "windows.sqlite"}, **sections}
     values["updates"] = {**updates, **sections.get("updates", {})}
     return UpdatedDevice(Config.model_validate(values))
+
+
+def crowd() -> NDArray[np.uint8]:
+    """A face twelve times, each a little brighter than the one before; shape (480, 640, 3)."""
+    face = cv2.resize(astronaut_bgr()[:250, 90:350], (160, 160), interpolation=cv2.INTER_AREA)
+    rows = [[face * (0.75 + 0.01 * (4 * row + column)) for column in range(4)] for row in range(3)]
+    return np.vstack([np.hstack(row) for row in rows]).clip(0, 255).astype(np.uint8)
 
 
 def with_json(folder: Path, model: Path, change: Callable[[dict[str, Any]], None]) -> Path:
