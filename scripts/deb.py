@@ -78,15 +78,16 @@ def main() -> int:
         for name, data in build_release(work).items():
             (work / name).write_bytes(data)
         (wheel,) = work.glob("*.whl")
+        second = int(git("log", "-1", "--format=%ct"))
         for target in TARGETS:
             if not options.targets or target.name in options.targets:
-                package = build(target, wheel, work / "sources", to=options.to)
+                package = build(target, wheel, work / "sources", to=options.to, second=second)
                 digest = hashlib.sha256(package.read_bytes()).hexdigest()
                 print(f"{digest}  {package.name}  {package.stat().st_size / 1e6:.1f} MB", flush=True)
     return 0
 
 
-def build(target: Target, wheel: Path, sources: Path, *, to: Path, compression: int = 6) -> Path:
+def build(target: Target, wheel: Path, sources: Path, *, to: Path, second: int, compression: int = 6) -> Path:
     """Make one package.
 
     Args:
@@ -94,13 +95,13 @@ def build(target: Target, wheel: Path, sources: Path, *, to: Path, compression: 
         wheel: this project's wheel.
         sources: the folder that it was built from; units, documents and samples come from there.
         to: the package's folder.
+        second: the time of all that is in it, in seconds since 1970.
         compression: zstd's level, 1 to 19.
 
     Returns:
         The package.
     """
     version = f"{wheel.name.split('-')[1]}+{target.debian}"
-    second = int(git("log", "-1", "--format=%ct"))
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder)
         _environment(tree, target, wheel)

@@ -26,6 +26,7 @@ from tests.support.trees import PACKAGE, build_wheel, debian_tree, stage_sources
 pytestmark = [pytest.mark.device, pytest.mark.timeout(1800)]
 
 INSTALL = "DEBIAN_FRONTEND=noninteractive apt-get install -y --allow-downgrades"
+SECOND = 1_790_000_000
 HERE = "find /etc /opt /usr /var/lib -xdev 2>/dev/null | grep countenance | sort"
 
 
@@ -56,7 +57,7 @@ def newcomer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         module.write_text(module.read_text().replace('__version__ = "', f'__version__ = "{version}'))
         build_wheel(sources, wheels)
         (wheel,) = wheels.glob("*.whl")
-        packages.append(build(target, wheel, sources, to=work / "debs", compression=1))
+        packages.append(build(target, wheel, sources, to=work / "debs", second=SECOND, compression=1))
     # Beside the package's, since pipx brings its own numpy.
     house = wheelhouse(target.python, "x86_64", next((work / "old-wheel").glob("*.whl")))
     shown = [(make_film(work / "film"), "/film"), (work / "debs", "/debs"), (work / "old-wheel", "/wheel")]
@@ -165,7 +166,7 @@ def test_the_same_wheels_make_the_same_package(newcomer: Newcomer, tmp_path: Pat
     work = newcomer.downloads.parent
     (target,) = (target for target in TARGETS if target.name == f"{newcomer.debian}_amd64")
     (wheel,) = (work / "old-wheel").glob("*.whl")
-    again = build(target, wheel, work / "old", to=tmp_path, compression=1)
+    again = build(target, wheel, work / "old", to=tmp_path, second=SECOND, compression=1)
     assert again.read_bytes() == (newcomer.downloads / again.name).read_bytes()
 
 
