@@ -146,7 +146,9 @@ def measure(
             for _ in range(rounds):
                 alone.append(rate(url, process, seconds))
                 connected, stop, received = spawn.Event(), spawn.Event(), spawn.Queue()
-                browser = spawn.Process(target=open_pages, args=(url, pages, connected, stop, received))
+                browser = spawn.Process(
+                    target=open_pages, args=(url, pages, connected), kwargs={"stop": stop, "received": received}
+                )
                 browser.start()
                 if not connected.wait(CONNECT_S):
                     raise TimeoutError(f"{pages} pages did not connect within {CONNECT_S:.0f} s")

@@ -44,7 +44,7 @@ def frames(config: CameraConfig, per_s: float) -> Iterator[Image]:
     receive, send = os.pipe()
     pipeline = _parse(gst, f"{config.source} {_tail(config, per_s)} ! fdsink fd={send}")
     reasons: list[str] = []
-    listener = threading.Thread(target=_listen, args=(gst, pipeline, send, reasons), daemon=True)
+    listener = threading.Thread(target=_listen, args=(gst, pipeline, send), kwargs={"reasons": reasons}, daemon=True)
     listener.start()
     gst.gst_element_set_state(pipeline, PLAYING)
     # GStreamer pads each row of packed BGR to a multiple of four bytes (GstVideoInfo's default stride).

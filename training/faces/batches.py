@@ -38,7 +38,9 @@ def batches(archive: Path, recipe: Recipe, first_epoch: int) -> Iterator[Batch]:
     # Not a fork: TensorFlow's threads do not survive one.
     context = multiprocessing.get_context("spawn")
     made: multiprocessing.Queue[Batch] = context.Queue(_AHEAD)
-    worker = context.Process(target=_fill, args=(made, archive, recipe, first_epoch), daemon=True)
+    worker = context.Process(
+        target=_fill, args=(made, archive, recipe), kwargs={"first_epoch": first_epoch}, daemon=True
+    )
     worker.start()
     try:
         for _ in range((recipe.epochs - first_epoch) * steps_of(recipe)):
