@@ -20,6 +20,8 @@ TARGET = Path("docs/figures")
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 SETTLED_MS = 1400
 WALL, PORTRAIT, PHONE, SMALL = (1920, 1080), (1080, 1920), (390, 844), (1280, 720)
+TOUCH = 800, 480
+"""The Raspberry Pi's own display, which has no room for the trend."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,13 @@ class Shot:
     size: tuple[int, int] = SMALL
     query: str = "theme=light"
     scale: float = 1.0
-    span: str = "hour"
 
 
 SHOTS = (
     Shot("page", size=WALL, scale=2 / 3),
-    Shot("page-dark", size=WALL, scale=2 / 3, query="theme=dark", span="day"),
+    Shot("page-dark", size=WALL, scale=2 / 3, query="theme=dark"),
+    Shot("page-wall", "changed", size=TOUCH, query="wall&theme=light"),
+    Shot("page-far", "changed", size=WALL, scale=0.5, query="wall&theme=dark&distance=5"),
     Shot("page-portrait", size=PORTRAIT, scale=0.5),
     Shot("page-phone", size=PHONE, query="theme=dark"),
     Shot("page-arabic", query="theme=light&lang=ar"),
@@ -61,9 +64,7 @@ def take(browser: Browser, shot: Shot, stage: Stage, *, target: Path) -> None:
     stage.play("live" if shot.state == "agent_down" else shot.state)
     page = open_page(browser, shot)
     page.goto(f"{stage.url}/?{shot.query}")
-    page.wait_for_selector("#chart .column")
-    if shot.span == "day":
-        page.click("[data-span=day]")
+    page.wait_for_selector("#chart .column", state="attached")
     if shot.state == "agent_down":
         stage.kiosk.stop()
     page.wait_for_timeout(SETTLED_MS)

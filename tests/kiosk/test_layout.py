@@ -112,6 +112,7 @@ def test_a_wall_shows_everything_at_once(browser: Browser, talkative: Stage, lan
         has_state(page, {"rolling": "too_few", "changed": "live"}.get(state, state))
         for width, height in WALLS:
             page.set_viewport_size({"width": width, "height": height})
+            page.wait_for_function("document.documentElement.scrollHeight <= innerHeight")
             found = page.evaluate(OVERFLOW)
             assert found["wide"] == [], (width, height, state)
             assert found["width"] <= 0, (width, height, state)

@@ -10,6 +10,7 @@ const TICK_MS = 1_000;
 const SPEAK_MS = 60_000;
 const IDLE_MS = 5_000;
 const MOVE_MS = 700; // as long as the bars' transition in kiosk.css
+const SMALLEST = 0.7;
 const NO_FIGURES = { percent: null, low: null, high: null };
 
 const root = document.documentElement;
@@ -21,6 +22,7 @@ let figures = page.figures;
 let receivedMs = performance.now();
 let heardMs = performance.now();
 let connected = true;
+let fitted = null; // what was last made to fit
 let spoken = { state: null, atMs: -Infinity };
 
 const set = (id, words) => {
@@ -65,6 +67,18 @@ function draw() {
   const unfamiliar = figures.familiar !== null && figures.familiar < page.familiar_from;
   set("range", text(unfamiliar ? "unfamiliar" : "range"));
   speak(state, top, showsTop);
+  if ("wall" in root.dataset) fit();
+}
+
+// Nobody scrolls a wall: where a long text does not fit, all gets a little smaller.
+function fit() {
+  const look = [innerWidth, innerHeight, ...["hero-word", "hero-lead", "hero-text", "people", "last", "range"].map((id) => at(id).textContent)].join();
+  if (look === fitted) return;
+  fitted = look;
+  for (let size = 1; size > SMALLEST; size -= 0.03) {
+    root.style.setProperty("--fit", size);
+    if (root.scrollHeight <= innerHeight) return;
+  }
 }
 
 // In quiet hours a dim clock covers all; not where the device is silent, and nobody knows when they end.
@@ -219,6 +233,11 @@ function tidyWall() {
 
 draw();
 listen();
+addEventListener("resize", draw);
+document.fonts.ready.then(() => {
+  fitted = null;
+  draw();
+});
 setInterval(draw, TICK_MS);
 hidePointerWhenIdle();
 startTrend(latest);
