@@ -88,7 +88,8 @@ def main() -> None:
     options = _options()
     cv2.setNumThreads(1)
     classifier = Classifier(load_model(options.model))
-    detector = load_detector(DetectorConfig(kind=options.detector, path=options.yunet))
+    path = options.yunet if options.detector == "yunet" else None
+    detector = load_detector(DetectorConfig(kind=options.detector, path=path))
     photos = list(read(options.data, options.part, detector, labels=classifier.labels))
     sitters, posters = lives(photos, SITTING), lives(photos, PHOTOGRAPH)
     rows = []
@@ -374,7 +375,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     shared = Path("../shared/data")
     parser.add_argument("--data", type=Path, default=shared)
-    parser.add_argument("--detector", default="yunet")
+    parser.add_argument("--detector", default=DetectorConfig().kind)
     parser.add_argument("--yunet", type=Path, default=shared / "face_detection_yunet_2023mar.onnx")
     parser.add_argument("--model", type=Path, help="a .tflite file (default: the shipped model)")
     parser.add_argument("--part", default="B", help="B only states; A1+A2 is for choosing")
