@@ -43,8 +43,9 @@ lint: ## Style, types and the order of imports
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-cache
 
-test-training: ## The tests that train: a run killed and resumed, converted and measured (needs TensorFlow)
-	@scripts/setup test,train
+test-training: ## The tests that train: a run killed and resumed, searched, converted (TensorFlow and PostgreSQL)
+	@scripts/setup test,tune
+	@-scripts/need pg_ctlcluster postgresql
 	$(VENV)/python -m pytest -m training $(PYTEST_ARGS)
 
 bench: ## Speed against the package fer, footprint, and this machine's milliseconds for each stage

@@ -9,6 +9,7 @@ from pathlib import Path
 from training.commands import add_data, run, source_of
 from training.data import PUBLIC, SPLITS, find_source
 from training.recipe import RECIPES, find_recipe, load_recipe
+from training.tuning.space import SPACES, find_space, load_space
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,6 +42,18 @@ def _report(options: argparse.Namespace) -> None:
     print(report(options.run, source, options.split))
 
 
+def _tune(options: argparse.Namespace) -> None:
+    space, recipe = load_space(find_space(options.space))
+    source = source_of(options)
+    import optuna  # noqa: F401  before Keras, which its extra brings
+
+    from training.tuning.study import Search, tune
+
+    folder = options.to or Path("runs") / space.name
+    search = Search(space, recipe, source, folder, teachers=tuple(options.teacher), begin_with=options.begin_with)
+    print(tune(search, options.trials, options.storage))
+
+
 def _average(options: argparse.Namespace) -> None:
     source = source_of(options)
     from training.train import average_with
@@ -64,22 +77,26 @@ def _parser() -> argparse.ArgumentParser:
     fit.set_defaults(command=_fit)
     fit.add_argument("recipe", help=f"a YAML file, or the name of one in training/recipes ({shipped})")
     fit.add_argument("--run", type=Path, help="the run's folder (default: runs/NAME_OF_THE_RECIPE)")
-    fit.add_argument(
-        "--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs or .tflite files"
-    )
-    fit.add_argument(
-        "--from",
-        dest="begin_with",
-        type=Path,
-        metavar="RUN",
-        help="begin with the weights of this finished run, or int8 .tflite",
-    )
+    _add_starts(fit)
     fit.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="learn from this folder's images, too (train/angry/...)"
     )
     fit.add_argument("--epochs", type=int, help="instead of the recipe's")
     fit.add_argument("--seed", type=int, help="instead of the recipe's")
     add_data(fit)
+    tune = commands.add_parser("tune", help="search for a better recipe, with as many workers as you like")
+    tune.set_defaults(command=_tune)
+    spaces = ", ".join(sorted(path.stem for path in SPACES.glob("*.yaml")))
+    tune.add_argument("space", help=f"a YAML file, or the name of one in training/tuning/spaces ({spaces})")
+    tune.add_argument("--trials", type=int, metavar="N", help="finished trials of all workers together (20; grid: all)")
+    tune.add_argument(
+        "--storage",
+        metavar="URL",
+        help="what the workers share: sqlite:///FILE (default: in the folder) or postgresql:",
+    )
+    tune.add_argument("--to", type=Path, metavar="FOLDER", help="of runs and page (default: runs/NAME_OF_THE_SPACE)")
+    _add_starts(tune)
+    add_data(tune)
     average = commands.add_parser("average", help="a run between a finished one and what it began with")
     average.set_defaults(command=_average)
     average.add_argument("run", type=Path, help="the finished run")
@@ -103,6 +120,19 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--split", choices=SPLITS, default=PUBLIC, help="(%(default)s)")
         add_data(sub)
     return parser
+
+
+def _add_starts(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--teacher", type=Path, nargs="+", default=[], metavar="RUN", help="distil from these runs or .tflite files"
+    )
+    parser.add_argument(
+        "--from",
+        dest="begin_with",
+        type=Path,
+        metavar="RUN",
+        help="begin with the weights of this finished run, or int8 .tflite",
+    )
 
 
 if __name__ == "__main__":

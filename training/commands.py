@@ -12,8 +12,10 @@ from edge_agent.errors import CountenanceError, MissingPackageError
 from training.data import Source, find_source
 
 _TRAIN = "pip install -e '.[train]'"
+_TUNE = "pip install -e '.[tune]'"
 _SIGNING = "pip install -e '.[signing]'"
 _INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _TRAIN) | {
+    **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), _TUNE),
     **dict.fromkeys(("tuf", "securesystemslib", "cryptography"), _SIGNING),
     "jax": "pip install jax",
     "onnx": "pip install onnx tf2onnx",

@@ -22,6 +22,7 @@ table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .2rem .8r
 th:first-child, td:first-child { text-align: left; } tr:nth-child(even) { background: #f3f3f3; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1.5rem; }
 figure { margin: 0; } figcaption { color: #555; } img { max-width: 100%; }
+.wide { overflow-x: auto; }
 pre { background: #f3f3f3; padding: 1rem; overflow-x: auto; }
 @media (max-width: 30rem) { .pictures { grid-template-columns: 1fr; } nav { columns: 1; } }
 """

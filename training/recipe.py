@@ -229,8 +229,12 @@ def load_recipe(path: Path, **changes: object) -> Recipe:
     try:
         return Recipe.model_validate(raw | changes)
     except ValidationError as error:
-        faults = "; ".join(f"{_place(e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors())
-        raise ConfigError(f"{path}: {faults}") from error
+        raise ConfigError(f"{path}: {faults_of(error)}") from error
+
+
+def faults_of(error: ValidationError) -> str:
+    """Every fault in one line, by key."""
+    return "; ".join(f"{_place(e['loc'])}: {e['msg']} (got {e['input']!r})" for e in error.errors())
 
 
 def _place(location: tuple[int | str, ...]) -> str:

@@ -7,6 +7,7 @@ import json
 import logging
 import platform
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -35,6 +36,7 @@ from training.twin import twin_of
 log = logging.getLogger(__name__)
 _FILES = (".tflite", ".npz")
 """What can be the start or the teacher of a run, besides a finished run's folder."""
+AfterEpoch = Callable[[dict[str, Any]], None]
 _PACKAGES = ("keras", "tensorflow", "tensorflow-cpu", "jax", "numpy", "opencv-python-headless")
 
 
@@ -46,12 +48,16 @@ def fit(
     teachers: list[Path],
     begin_with: Path | None = None,
     photos: Source | None = None,
+    after_epoch: AfterEpoch | None = None,
 ) -> keras.Model:
     """Train, or continue from the run folder's checkpoint; returns the averaged model, saved as ``model.keras``.
 
     ``begin_with`` names a finished run, an int8 .tflite file or released weights, which a new run starts with instead
     of random ones. ``teachers`` are such, too. ``photos`` is a second data set to learn from as well. Without
     ``begin_with`` a recipe's frozen stage is a run before this one, in the folder ``frozen`` inside its own.
+
+    ``after_epoch`` gets each epoch's row of ``history.json``, those of a run that goes on too; what it raises ends the
+    training, and the checkpoint stays.
 
     Raises InputError where the folder holds a run of another recipe, other data or other teachers, or the data is bad.
     """
@@ -77,6 +83,9 @@ def fit(
     _describe(run, recipe, (source, photos), counts=counts, model=model, teachers=teachers, start=start)
     soft = teach(teachers, division.training, recipe.distillation.temperature, cache=run) if teachers else None
     log.info("%s: epoch %d of %d, %d training images", run, len(history) + 1, recipe.epochs, len(division.training))
+    tell = after_epoch or (lambda row: None)
+    for row in history:
+        tell(row)
     if len(history) < recipe.epochs:
         model.fit(
             Batches(division.training, recipe, soft, first_epoch=len(history)),
@@ -85,7 +94,7 @@ def fit(
             shuffle=False,  # Batches shuffles
             verbose=0,
             callbacks=[
-                _EndOfEpoch(division, run, history, recipe=recipe),
+                _EndOfEpoch(division, run, history, recipe=recipe, tell=tell),
                 _tensorboard(run),
                 _Progress(recipe.epochs),
             ],
@@ -157,9 +166,11 @@ def _copy_weights(start: Path, recipe: Recipe, training: Faces, *, model: keras.
 class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
     """Score the averaged weights on the selection half, then write history, model and checkpoint."""
 
-    def __init__(self, division: Division, run: Path, history: list[dict[str, Any]], *, recipe: Recipe) -> None:
+    def __init__(
+        self, division: Division, run: Path, history: list[dict[str, Any]], *, recipe: Recipe, tell: AfterEpoch
+    ) -> None:
         super().__init__()
-        self._division, self._run, self._history = division, run, history
+        self._division, self._run, self._history, self._tell = division, run, history, tell
         self._kept = build(recipe.network)
         """The float32 twin that is scored and saved, whatever precision the training has."""
         self._seen = seen_in_training(division.training.images, recipe.augmentation)
@@ -182,6 +193,7 @@ class _EndOfEpoch(keras.callbacks.Callback):  # type: ignore[misc]
         checkpoint.save(self._run / "checkpoint.npz", self.model, self._history)
         write_atomically(self._run / "history.json", json.dumps(self._history, indent=1).encode())
         log.info("%s", "  ".join(f"{key} {value}" for key, value in row.items()))
+        self._tell(row)
 
 
 class _Progress(keras.callbacks.Callback):  # type: ignore[misc]

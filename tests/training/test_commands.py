@@ -17,24 +17,25 @@ from training.commands import run
 
 
 @pytest.mark.parametrize(
-    ("main", "command", "package"),
+    ("main", "command", "package", "extra"),
     [
-        (training.__main__.main, ("fit", "tiny", "--run"), "keras"),
-        (training.__main__.main, ("evaluate",), "keras"),
-        (training.__main__.main, ("report",), "matplotlib"),
-        (quantization.__main__.main, ("convert",), "tensorflow"),
-        (quantization.__main__.main, ("layers",), "tensorflow"),
+        (training.__main__.main, ("fit", "tiny", "--run"), "keras", "train"),
+        (training.__main__.main, ("evaluate",), "keras", "train"),
+        (training.__main__.main, ("report",), "matplotlib", "train"),
+        (training.__main__.main, ("tune", "first", "--to"), "optuna", "tune"),
+        (quantization.__main__.main, ("convert",), "tensorflow", "train"),
+        (quantization.__main__.main, ("layers",), "tensorflow", "train"),
     ],
 )
 def test_a_missing_package_is_named_with_its_install_command(
-    main, command, package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    main, command, package, extra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hide(package, monkeypatch)
     data = write_csv(tmp_path, training=14, public=14)
     assert main([*command, str(tmp_path), "--data", str(data)]) == MissingPackageError.exit_code
     program = main.__module__.partition(".")[0]
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said == f"{program}: {package} is not installed; run: pip install -e '.[train]'"
+    assert said == f"{program}: {package} is not installed; run: pip install -e '.[{extra}]'"
 
 
 def test_the_backend_of_the_documented_gpu_training_is_installed_otherwise(

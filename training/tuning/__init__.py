@@ -1,0 +1,1 @@
+"""``tune``: a search over recipes with Optuna, by any number of workers that share one storage."""
