@@ -43,8 +43,8 @@ lint: ## Style, types and the order of imports
 	$(VENV)/mypy
 	$(VENV)/lint-imports --no-cache
 
-test-training: ## The tests that train: a run killed and resumed, searched, converted (TensorFlow and PostgreSQL)
-	@scripts/setup test,tune
+test-training: ## The tests that train: a run killed and resumed, searched, converted, explained (TensorFlow and PostgreSQL)
+	@scripts/setup test,tune,explain
 	@-scripts/need pg_ctlcluster postgresql
 	$(VENV)/python -m pytest -m training $(PYTEST_ARGS)
 

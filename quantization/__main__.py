@@ -42,6 +42,23 @@ def _export(options: argparse.Namespace) -> None:
     export(options.run, options.to, _faces(options), default_head=options.default_head, weights=options.weights)
 
 
+def _explain(options: argparse.Namespace) -> None:
+    source = source_of(options)
+    import shap  # noqa: F401  before Keras, which its extra brings
+
+    from quantization.explanations.explain import Wish, explain
+
+    wish = Wish(
+        options.model,
+        head=options.head,
+        split=options.split,
+        faces=options.faces,
+        samples=options.samples,
+        pictures=tuple(options.pictures),
+    )
+    print(explain(wish, source, options.to or Path("runs") / f"explained-{options.model.stem}"))
+
+
 def _card(options: argparse.Namespace) -> None:
     from quantization.card import write_card
 
@@ -105,6 +122,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     evaluate.add_argument("--compare", type=Path, nargs=2, metavar=("A", "B"), help="any two .tflite files")
     evaluate.add_argument("--agreement", action="store_true", help="of litert and tflite-runtime on the model")
+
+    explain = _command(
+        commands, "explain", _explain, summary="an HTML page of which parts of a face the answers hang on"
+    )
+    explain.add_argument(
+        "model", type=Path, nargs="?", default=MODELS / "emotion.tflite", help="a model, or a run folder (%(default)s)"
+    )
+    explain.add_argument("--head", choices=("default", *HEADS), default="default")
+    explain.add_argument("--split", choices=SPLITS, default=PUBLIC)
+    explain.add_argument("--faces", type=int, default=20, metavar="N", help="of each emotion (%(default)s)")
+    explain.add_argument("--samples", type=int, default=200, metavar="N", help="of SHAP for each face (%(default)s)")
+    explain.add_argument(
+        "--pictures", type=Path, nargs="+", default=[], metavar="FILE", help="explain the faces of these photos, too"
+    )
+    explain.add_argument("--to", type=Path, help="the page's folder (default: runs/explained-MODEL)")
 
     card = commands.add_parser("card", help="write MODEL_CARD.md from the shipped models' .json files")
     card.set_defaults(command=_card)

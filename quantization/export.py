@@ -50,7 +50,7 @@ def export(run: Path, to: Path, faces: Faces, *, default_head: str, weights: Pat
     runtime is missing: the self-test needs the answers of both.
     """
     public, training = faces[faces.splits == PUBLIC], faces[faces.splits == TRAINING]
-    model = Model(to, _uncalibrated(run, to, default_head), (run / INT8).read_bytes())
+    model = Model(to, uncalibrated(run, to, default_head), (run / INT8).read_bytes())
     logits = ask_classifier(Classifier(model, "litert"), public.images)
     parts = halves(public.labels)
     spoilt = ask_classifier(Classifier(model, "litert"), as_cameras_see(public.images[parts[1]]))
@@ -162,7 +162,7 @@ def _described(
     )
 
 
-def _uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
+def uncalibrated(run: Path, to: Path, default_head: str) -> ModelInfo:
     """The description of a run's int8 file before anything was measured."""
     content, facts, history = _read(run / INT8), _read_json(run / FACTS), _read_json(run / "history.json")
     return ModelInfo(

@@ -13,9 +13,11 @@ from training.data import Source, find_source
 
 _TRAIN = "pip install -e '.[train]'"
 _TUNE = "pip install -e '.[tune]'"
+_EXPLAIN = "pip install -e '.[explain]'"
 _SIGNING = "pip install -e '.[signing]'"
 _INSTALL = dict.fromkeys(("keras", "tensorflow", "tensorboard", "matplotlib"), _TRAIN) | {
     **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), _TUNE),
+    "shap": _EXPLAIN,
     **dict.fromkeys(("tuf", "securesystemslib", "cryptography"), _SIGNING),
     "jax": "pip install jax",
     "onnx": "pip install onnx tf2onnx",

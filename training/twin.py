@@ -61,6 +61,11 @@ def twin_of(path: Path, images: NDArray[np.uint8], network: Network | Backbone |
     return model
 
 
+def network_of(path: Path) -> Network:
+    """The network that is in a full-int8 .tflite file, as a recipe describes it; raises InputError as ``twin_of``."""
+    return _Graph(path).network()
+
+
 def _with_scaling(kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> _Convolution:
     """Of "grey - 128" at the entry to "grey / 127.5 - 1": half a grey level goes into the bias."""
     return kernel * _GREY, bias - 0.5 * kernel.sum(axis=(0, 1, 2))

@@ -25,6 +25,7 @@ from training.commands import run
         (training.__main__.main, ("tune", "first", "--to"), "optuna", "tune"),
         (quantization.__main__.main, ("convert",), "tensorflow", "train"),
         (quantization.__main__.main, ("layers",), "tensorflow", "train"),
+        (quantization.__main__.main, ("explain",), "shap", "explain"),
     ],
 )
 def test_a_missing_package_is_named_with_its_install_command(
