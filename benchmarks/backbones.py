@@ -67,11 +67,14 @@ def main() -> None:
     options = _options()
     faces = load(find_source(options.data))
     public = faces[faces.splits == PUBLIC]
-    rows = [*_ours(public), *_trained(options.run, public)]
-    done = {row.name for row in rows}
-    rows += [_untrained(name, public) for name in RECIPES if name not in done]
+    rows = [asdict(row) for row in (*_ours(public), *_trained(options.run, public))]
+    done = {row["name"] for row in rows}
+    kept = json.loads(FIGURES.read_text(encoding="utf-8"))["rows"] if options.keep else []
+    rows += [row for row in kept if row["name"] in RECIPES and row["name"] not in done]
+    done |= {row["name"] for row in rows}
+    rows += [asdict(_untrained(name, public)) for name in RECIPES if name not in done]
     runtime, _ = open_interpreter((MODELS / "emotion.tflite").read_bytes())
-    result = {"machine": f"{describe_machine()}, {runtime}", "rows": [asdict(row) for row in rows]}
+    result = {"machine": f"{describe_machine()}, {runtime}", "rows": rows}
     print(text := table(result))
     if options.write:
         FIGURES.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
@@ -88,7 +91,7 @@ def _ours(public: Faces) -> Iterator[Row]:
         floats = WEIGHTS / f"{path.stem}.npz"
         exact = accuracy(_predict(read_weights(floats)[0], public), public) if floats.is_file() else None
         yield Row(
-            name=f"ours, {path.stem}",
+            name=f"ours, {path.stem} {load_model(path).info.sha256[:12]}",
             weights=begun_with(run),
             epochs=sum(r.get("epochs", 0) for r in _descent(run)),
             parameters=run["parameters"],
@@ -221,6 +224,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--run", type=Path, nargs="+", default=[], help="finished and converted runs on a backbone")
+    parser.add_argument("--keep", action="store_true", help="keep the rows of known networks that are there already")
     parser.add_argument("--write", action="store_true", help=f"write {FIGURES} and the table in {PAGE}")
     return parser.parse_args()
 
