@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from quantization.release import Repository
 
 LEAST_AGREEMENT = 85.0
-"""Percent. What honest models of different quality reach is in docs/updates.md."""
+"""Percent; an estimate. State less where a release is meant to answer otherwise."""
 
 
 def add_release(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
