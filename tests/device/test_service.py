@@ -50,7 +50,7 @@ def rename(version: str) -> Callable[[Path], None]:
 def never_ready(sources: Path) -> None:
     """A version that starts and works, and never gets to say so."""
     rename("9.2")(sources)
-    file = sources / "edge_agent" / "systemd.py"
+    file = sources / "edge_agent" / "host" / "systemd.py"
     text = file.read_text()
     assert '"READY=1"' in text
     file.write_text(text.replace('"READY=1"', '"X_NOT_READY=1"'))
