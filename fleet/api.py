@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import sqlalchemy as sql
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse
+from fastapi.staticfiles import StaticFiles
 
 from edge_agent.shares.estimate import ShareEstimator
 from fleet.collecting import Tally
@@ -55,35 +56,47 @@ def make_app(database: Database, estimators: dict[str, ShareEstimator], tally: T
     @app.get("/api/devices")
     def devices() -> list[dict[str, Any]]:
         """Every device that was ever heard, and how it is."""
-        now_ms = time.time_ns() // 1_000_000
-        with database.begin() as connection:
-            rows = connection.execute(sql.text("SELECT * FROM device ORDER BY device")).mappings().all()
-        return [_device(dict(row), now_ms) for row in rows]
+        return _devices(database)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     def metrics() -> str:
         """For Prometheus."""
-        with database.begin() as connection:
-            rows = connection.execute(sql.text("SELECT * FROM device")).mappings().all()
-        now_ms = time.time_ns() // 1_000_000
-        states = [_device(dict(row), now_ms) for row in rows]
         lines = [
             f"countenance_fleet_messages_total {tally.messages}",
             f"countenance_fleet_windows_total {tally.windows}",
             f"countenance_fleet_refused_total {sum(tally.refused.values())}",
             f"countenance_fleet_last_commit_seconds {tally.last_commit_s}",
         ]
-        for state in states:
-            name = json.dumps(state["device"])
-            lines.append(f"countenance_fleet_device_up{{device={name}}} {int(state['online'])}")
-            lines.append(f"countenance_fleet_device_problem{{device={name}}} {int(bool(state['problem']))}")
+        for state in _devices(database):
+            which = f"{{device={json.dumps(state['device'])},site={json.dumps(state['site'] or '')}}}"
+            lines.append(f"countenance_fleet_device_up{which} {int(state['online'])}")
+            lines.append(f"countenance_fleet_device_problem{which} {int(bool(state['problem']))}")
+            if state["familiar"] is not None:
+                lines.append(f"countenance_fleet_device_familiar{which} {state['familiar']}")
+            if state["waiting"] is not None:
+                lines.append(f"countenance_fleet_device_waiting_windows{which} {state['waiting']}")
         return "\n".join(lines) + "\n"
 
     @app.get("/", include_in_schema=False)
     def page() -> FileResponse:
         return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
 
+    app.mount("/page", StaticFiles(directory=PAGE))
     return app
+
+
+_DEVICES = """
+SELECT d.*, f.familiar AS familiar FROM device d LEFT JOIN (
+    SELECT device, sum(familiar) / sum(people) AS familiar FROM hour WHERE hour >= :since AND people > 0 GROUP BY device
+) f ON f.device = d.device ORDER BY d.device
+"""
+
+
+def _devices(database: Database) -> list[dict[str, Any]]:
+    now_ms = time.time_ns() // 1_000_000
+    with database.begin() as connection:
+        rows = connection.execute(sql.text(_DEVICES), {"since": now_ms // HOUR_MS - 24}).mappings().all()
+    return [_device(dict(row), now_ms) for row in rows]
 
 
 def _device(row: dict[str, Any], now_ms: int) -> dict[str, Any]:
@@ -99,6 +112,7 @@ def _device(row: dict[str, Any], now_ms: int) -> dict[str, Any]:
         "version": info.get("version"),
         "model": info.get("model"),
         "waiting": (health.get("store") or {}).get("pending"),
+        "familiar": None if row["familiar"] is None else round(row["familiar"], 3),
         "temperature_c": health.get("temperature_c"),
     }
 

@@ -113,7 +113,7 @@ def check_content(name: str, data: bytes) -> None:
         return
     with zipfile.ZipFile(io.BytesIO(data)) as wheel:
         packed = {entry for entry in wheel.namelist() if ".dist-info/" not in entry}
-    tracked = set(git("ls-files", "--cached", "--others", "--exclude-standard", "edge_agent").splitlines())
+    tracked = set(git("ls-files", "--cached", "--others", "--exclude-standard", "edge_agent", "fleet").splitlines())
     if packed != tracked or not packed.issuperset(NEEDED):
         missing, strange = sorted({*tracked, *NEEDED} - packed), sorted(packed - tracked)
         sys.exit(f"{name}: missing {missing or 'nothing'}; not in the checkout: {strange or 'nothing'}")

@@ -9,10 +9,13 @@ import traceback
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edge_agent import __version__
 from edge_agent.errors import CountenanceError
+
+if TYPE_CHECKING:
+    from edge_agent.config import Config
 
 EXIT_CODES = """exit codes:
   0  done (run, demo and watch: stopped, too)  7  a package is not installed
@@ -319,21 +322,21 @@ def _config_check(args: argparse.Namespace) -> int:
     from edge_agent.config import load_config
     from edge_agent.errors import ConfigError
     from edge_agent.preflight import check_fit
-    from edge_agent.updates.releases import in_use
 
-    config = in_use(load_config(args.file))
+    config = load_config(args.file)
     try:
-        check_fit(config, lambda: _labels(config.model.path))
+        check_fit(config, lambda: _labels(config))
     except ConfigError as error:
         raise ConfigError("\n".join(f"{args.file}: {fault}" for fault in str(error).splitlines())) from None
     print(f"{args.file}: good")
     return 0
 
 
-def _labels(model: Path | None) -> tuple[str, ...]:
+def _labels(config: Config) -> tuple[str, ...]:
+    from edge_agent.updates.releases import in_use
     from edge_agent.vision.model import load_model
 
-    return load_model(model).info.labels
+    return load_model(in_use(config).model.path).info.labels
 
 
 def _config_schema(args: argparse.Namespace) -> int:

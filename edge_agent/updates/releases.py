@@ -48,6 +48,8 @@ def in_use(config: Config) -> Config:
     except UpdateError as error:
         log.error("%s", error)
         return config
+    if state.current is None and state.previous is None:
+        return config
     names = _usable(folder, state, read_news(news_path(config)))
     return _with(config, folder, names[0]) if names else config
 

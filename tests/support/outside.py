@@ -12,8 +12,10 @@ import pytest
 
 FIXTURES = {"broker", "browser", "opened", "small_disk"}
 MODULES = {
+    "tests/fleet/test_api.py",
     "tests/fleet/test_collecting.py",
     "tests/fleet/test_database.py",
+    "tests/fleet/test_deployment.py",
     "benchmarks/tests/test_prevalence.py",
     "benchmarks/tests/test_sd_card.py",
     "benchmarks/tests/test_tracking.py",
