@@ -128,7 +128,7 @@ def beyond(places: SetupPlaces, method: str, path: str, **options: Any) -> httpx
     """One request as it comes from another machine of the network, not encrypted."""
     site = SetupSite(
         places=places, port=8765, looking=Looking(make_inspector), found=tuple, check_broker=verdict_of,
-        done=lambda: None,
+        end=lambda _seconds: None,
     )  # fmt: skip
 
     async def ask() -> httpx.Response:
@@ -215,7 +215,7 @@ def test_it_ends_after_ten_minutes_and_the_camera_closes_when_nobody_looks(camer
     now_s = 0.0
     looking = Looking(make_inspector, lambda: now_s)
     asked = CameraAnswer(source=camera.url)
-    wait_until(lambda: looking.look(asked)["state"] == "seen", 20, "a picture")
+    wait_until(lambda: looking.look(asked)["state"] == "seen", 90, "a picture")
     now_s = UNWATCHED_S
     looking.rest()
     assert looking.is_open
@@ -253,13 +253,14 @@ def test_answers_become_a_configuration_and_the_setup_is_over(tmp_path: Path, ca
         assert "no language 'xx'" in wrong.json()["fault"], "the unit's own words"
         assert not (stage.places.config / "agent.yaml").exists()
         done = client.post("/setup/answers", json={**answers, "place": "event"})
-        assert done.json() == {"page": "/"}
+        assert done.json() == {"page": "/setup/wait"}
         config = load_config(stage.places.config / "agent.yaml", {})
         assert (config.device.name, config.kiosk.host, config.camera.source) == ("Foyer", "0.0.0.0", camera.url)
         assert not stage.places.code.exists()
         assert not stage.places.certificate.exists()
         assert not stage.places.answers.exists()
-        wait_until(lambda: stage.process.poll() == 0, 15, "the end of the server")
+        assert 'id="waiting"' in client.get("/setup/wait").text
+        wait_until(lambda: stage.process.poll() == 0, 60, "the end of the server")
 
 
 def test_the_unit_takes_no_answers_once_the_setup_is_over(places: SetupPlaces) -> None:

@@ -80,6 +80,14 @@ class Container:
             timeout=timeout_s,
         )
 
+    def in_network(self, *command: str) -> list[str]:
+        """The command line that runs a program of this machine in the container's network."""
+        return ["nsenter", "-t", self._init, "-n", *command]
+
+    def enter_network(self, *command: str) -> None:
+        """Run a program of this machine there; the test fails if it does."""
+        subprocess.run(self.in_network(*command), check=True, timeout=60)
+
     def write(self, path: str, text: str) -> None:
         """Write a file inside."""
         enter = ["nsenter", "-t", self._init, "-m", "-p", "tee", path]

@@ -45,7 +45,7 @@ class SetupStage:
         self.process = subprocess.Popen([sys.executable, "-c", _SERVE, *places, str(self.port)])
         self._unit.start()
         last = self.port + (self.fingerprint is not None)
-        wait_until(lambda: is_open(self.port) and is_open(last), 20, "the setup's server")
+        wait_until(lambda: is_open(self.port) and is_open(last), 90, "the setup's server")
         return self
 
     def __exit__(

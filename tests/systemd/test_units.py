@@ -76,6 +76,22 @@ def test_the_service_is_exposed_at_most_so_much(drop_in: str | None, tenths: int
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize(("unit", "tenths"), [("countenance-setup", 20), ("countenance-setup-write", 10)])
+def test_the_units_of_the_first_start_are_exposed_at_most_so_much(unit: str, tenths: int, tmp_path: Path) -> None:
+    laid_out = lay_out(tmp_path, SYSTEMD / f"{unit}.service")
+    done = analyze("security", "--offline=true", f"--threshold={tenths}", str(laid_out))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_only_the_unit_without_a_network_may_write_the_configuration() -> None:
+    """Not the agent, and not the server that a browser talks to."""
+    units = {unit.name: unit.read_text() for unit in SYSTEMD.glob("*.service")}
+    may = {name for name, text in units.items() if re.search(r"^ReadWritePaths=.*/etc/", text, re.MULTILINE)}
+    assert may == {"countenance-setup-write.service"}
+    writer = units["countenance-setup-write.service"].splitlines()
+    assert {"PrivateNetwork=yes", "PrivateDevices=yes", "CapabilityBoundingSet="} <= set(writer)
+
+
 def test_no_camera_is_allowed_by_a_name_that_systemd_would_take_literally() -> None:
     """``DeviceAllow=/dev/video*`` does not glob."""
     for file in (SERVICE, *SYSTEMD.glob("drop-ins/*.conf")):

@@ -1,4 +1,4 @@
-"""The three pages of ``/setup``: the code, the questions, and the way to the encrypted address."""
+"""The pages of ``/setup``: the way to the encrypted address, the code, the questions, and the wait for the agent."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def tls_page(words: Language, query: str, address: str) -> Html:
             **_common(words, query),
             **_texts(words, "setup_tls_intro", "setup_tls_warning", "setup_tls_link"),
             "address": address,
+        },
+    )
+
+
+def wait_page(words: Language, query: str) -> Html:
+    """After the setup, at the address of the page to come: its script goes there as soon as the agent answers."""
+    return fill(
+        "setup_wait.html",
+        {
+            **_common(words, query),
+            **_texts(words, "setup_done", "setup_done_words", "setup_done_page", "setup_done_link"),
         },
     )
 

@@ -21,9 +21,6 @@ from edge_agent.vision.inspection import Inspector
 
 log = logging.getLogger(__name__)
 
-FAREWELL_S = 2.0
-"""After the last answer, so that the browser has it before the page's own server takes the port."""
-
 
 def serve_setup(
     places: SetupPlaces,
@@ -57,12 +54,12 @@ async def _serve(
         loop.add_signal_handler(number, over.set)
     looking = Looking(make_inspector)
 
-    def over_soon() -> None:
-        loop.call_later(FAREWELL_S, over.set)
+    def end(seconds: float) -> None:
+        loop.call_later(seconds, over.set)
 
     site = SetupSite(
         places=places, port=port, looking=looking, found=found, check_broker=check_broker,
-        done=over_soon,
+        end=end,
     )  # fmt: skip
     app = site.app()
     has_certificate = places.certificate.is_file()

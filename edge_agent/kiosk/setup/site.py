@@ -30,11 +30,13 @@ from edge_agent.kiosk.files import static
 from edge_agent.kiosk.guard import FRESH, App, Guard, Receive, Scope, Send, is_loopback
 from edge_agent.kiosk.language import Language
 from edge_agent.kiosk.setup.looking import Looking
-from edge_agent.kiosk.setup.pages import code_page, questions_page, tls_page
+from edge_agent.kiosk.setup.pages import code_page, questions_page, tls_page, wait_page
 from edge_agent.kiosk.setup.words import preferred, setup_language
 from edge_agent.kiosk.visit import visit_of
 
 COOKIE = "countenance_setup"
+FAREWELL_S, LOADING_S = 15.0, 3.0
+"""Seconds from the last answer to the end, and from the page that waits for the agent: it has a style and a script."""
 PLACED_S = 90.0
 """Longest wait for the unit that puts the answers in place; a Zero 2 W needs 20 s to load all that checks them."""
 LOCAL = tuple(
@@ -68,7 +70,7 @@ class SetupSite:
         looking: the camera.
         found: lists the cameras of this machine.
         check_broker: tries one; takes seconds.
-        done: called once the answers are in place.
+        end: called with the seconds after which the server shall end, once the answers are in place.
     """
 
     def __init__(
@@ -79,12 +81,12 @@ class SetupSite:
         looking: Looking,
         found: Callable[[], Sequence[FoundCamera]],
         check_broker: Callable[[BrokerAnswer], BrokerVerdict],
-        done: Callable[[], None],
+        end: Callable[[float], None],
     ) -> None:
         self._places, self._port, self._looking = places, port, looking
-        self._found, self._check_broker, self._done = found, check_broker, done
+        self._found, self._check_broker, self._end = found, check_broker, end
         self._code = CodeCheck(places)
-        self._session = ""
+        self._session, self._is_done = "", False
         self._placing = asyncio.Lock()
 
     def app(self) -> App:
@@ -94,6 +96,7 @@ class SetupSite:
             Route("/setup", self.page),
             Route("/setup/code", self.take_code, methods=["POST"]),
             Route("/setup/alive", self.alive),
+            Route("/setup/wait", self.wait),
             Route("/setup/look", self.look, methods=["POST"]),
             Route("/setup/broker", self.broker, methods=["POST"]),
             Route("/setup/answers", self.answers, methods=["POST"]),
@@ -122,6 +125,14 @@ class SetupSite:
             return HTMLResponse(code_page(words, query, "" if self._code.is_open else "off"), headers=FRESH)
         cameras = await run_in_threadpool(self._found)
         return HTMLResponse(questions_page(words, query, cameras), headers=FRESH)
+
+    async def wait(self, request: Request) -> Response:
+        """After the answers: at the address that the page will have, and so not encrypted. It tells nothing."""
+        words, query = self._visit(request)
+        if not self._is_done:
+            return RedirectResponse(f"/setup{query}", 303, headers=FRESH)
+        self._end(LOADING_S)
+        return HTMLResponse(wait_page(words, query), headers=FRESH)
 
     async def take_code(self, request: Request) -> Response:
         """The right code, once, makes this browser the one."""
@@ -171,8 +182,10 @@ class SetupSite:
             fault = await self._placed(hashlib.sha256(data).hexdigest())
         if fault:
             return _fault(fault)
-        self._done()
-        return JSONResponse({"page": self._page_after(request, answers)}, headers=FRESH)
+        self._is_done = True
+        page = self._page_after(request, answers)
+        self._end(FAREWELL_S if page else LOADING_S)
+        return JSONResponse({"page": page}, headers=FRESH)
 
     async def _placed(self, digest: str) -> str:
         """Wait for the result of these answers; empty where they are in place."""
@@ -187,12 +200,13 @@ class SetupSite:
         return "the answers were not put in place; see: journalctl -u countenance-setup-write"
 
     def _page_after(self, request: Request, answers: Answers) -> str:
-        """Where this browser finds the page; empty where it may not."""
+        """Where this browser waits for the page; empty where it may not see it."""
         if answers.page == "none":
             return ""
+        path = f"/setup/wait?{request.url.query}" if request.url.query else "/setup/wait"
         if _is_here(request):
-            return f"/?{request.url.query}" if request.url.query else "/"
-        return f"http://{request.url.hostname}:{self._port}/" if answers.page == "network" else ""
+            return path
+        return f"http://{request.url.hostname}:{self._port}{path}" if answers.page == "network" else ""
 
     async def _asked(self, request: Request, model: type[Model]) -> Model | Response:
         if (refusal := self._refusal(request)) is not None:

@@ -9,6 +9,16 @@ setInterval(() => fetch("/setup/alive").catch(() => {}), ALIVE_MS);
 
 if ($("code")) code();
 if ($("questions")) questions();
+if ($("waiting")) waitForAgent();
+
+// The agent takes this port in some seconds.
+async function waitForAgent() {
+  for (;;) {
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    const answer = await fetch("/healthz").catch(() => null);
+    if (answer?.ok && !answer.redirected) return location.replace(`/${location.search}`);
+  }
+}
 
 // Digits for a display without a keyboard.
 function code() {
@@ -232,28 +242,11 @@ async function questions() {
   });
 
   function finish(address, who) {
+    if (address) return location.assign(address);
     form.hidden = true;
-    const words = [text("setup_done_words")];
-    if (address) {
-      words.push(text("setup_done_page"));
-      $("done-link").href = address;
-      $("done-link").hidden = false;
-      open(address);
-    } else if (who === "display") words.push(text("setup_done_display"));
-    $("done-words").textContent = words.join(" ");
+    $("done-words").textContent = text("setup_done_words") + (who === "display" ? ` ${text("setup_done_display")}` : "");
     $("done").hidden = false;
     $("done").focus();
-  }
-
-  // The agent takes the port a few seconds later. A page of another origin cannot be asked whether it is there.
-  async function open(address) {
-    const isOurs = new URL(address, location).origin === location.origin;
-    for (let tries = 0; isOurs && tries < 120; tries++) {
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-      const answer = await fetch("/healthz").catch(() => null);
-      if (answer?.ok && !answer.redirected) return location.assign(address);
-    }
-    if (!isOurs) setTimeout(() => location.assign(address), 20000);
   }
 
   showAddress();
