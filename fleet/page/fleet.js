@@ -89,10 +89,10 @@ function showTrend(hours) {
   };
   const known = hours.filter((hour) => "happy" in hour.percentages);
   const first = known[0]?.bucket ?? 0, span = Math.max(1, (known.at(-1)?.bucket ?? 0) - first);
-  const x = (hour) => 36 + (550 * (hour.bucket - first)) / span, y = (share) => 150 - 1.35 * share;
+  const x = (hour) => 60 + (530 * (hour.bucket - first)) / span, y = (share) => 200 - 1.8 * share;
   for (const share of [0, 50, 100]) {
-    parts.push(svgElement("line", { x1: 36, x2: 590, y1: y(share), y2: y(share), class: "grid" }));
-    parts.push(svgElement("text", { x: 30, y: y(share) + 4, "text-anchor": "end" }, `${share} %`));
+    parts.push(svgElement("line", { x1: 60, x2: 590, y1: y(share), y2: y(share), class: "grid" }));
+    parts.push(svgElement("text", { x: 52, y: y(share) + 5, "text-anchor": "end" }, `${share} %`));
   }
   if (known.length > 1) {
     const sure = known.filter((hour) => hour.intervals);
@@ -100,9 +100,9 @@ function showTrend(hours) {
     if (sure.length > 1) parts.push(svgElement("polygon", { points: edge.join(" "), class: "reach" }));
     parts.push(svgElement("polyline", { points: known.map((h) => `${x(h)},${y(h.percentages.happy)}`).join(" "), class: "line" }));
     const clock = (hour) => new Date(hour.bucket * 3_600_000).toLocaleString([], { weekday: "short", hour: "2-digit", minute: "2-digit" });
-    parts.push(svgElement("text", { x: 36, y: 172 }, clock(known[0])));
-    parts.push(svgElement("text", { x: 590, y: 172, "text-anchor": "end" }, clock(known.at(-1))));
-  } else parts.push(svgElement("text", { x: 300, y: 90, "text-anchor": "middle" }, "Fewer than two hours with figures"));
+    parts.push(svgElement("text", { x: 60, y: 228 }, clock(known[0])));
+    parts.push(svgElement("text", { x: 590, y: 228, "text-anchor": "end" }, clock(known.at(-1))));
+  } else parts.push(svgElement("text", { x: 320, y: 110, "text-anchor": "middle" }, "Fewer than two hours with figures"));
   svg.replaceChildren(...parts);
 }
 
