@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,8 @@ def test_it_ends_with_what_to_do_next(
     monkeypatch.setattr(service, "is_running", lambda: running)
     monkeypatch.setattr(service, "is_installed", lambda: installed)
     config, lines = config_of(kiosk={"enabled": True}, mqtt={"enabled": False}), list[str]()
-    doctor.report([ok("a", "fine")], False, lines.append, onward=lambda done: next_steps(config, Path("my.yaml"), done))
+    onward = partial(next_steps, config, Path("my.yaml"))
+    doctor.report([ok("a", "fine")], as_json=False, write=lines.append, onward=onward)
     assert lines[1].startswith(f"next     {first}")
     assert lines[2:] == ["next     open the page: http://127.0.0.1:8765/"]
 
@@ -474,7 +476,8 @@ def test_litert_beside_tflite_runtime_and_numpy_2_is_no_conflict() -> None:
     assert check.status is Status.OK
 
 
-def test_a_missing_picamera2_is_named_with_its_apt_command() -> None:
+def test_a_missing_picamera2_is_named_with_its_apt_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(packages, "APT_PACKAGES", tmp_path)  # this machine may have apt's numpy
     (check,) = packages.examine(config_of(camera={"backend": "picamera2"}))
     assert check.status is Status.FAILED
     assert "apt install python3-picamera2" in check.fix
