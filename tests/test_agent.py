@@ -111,7 +111,7 @@ def test_sigterm_at_any_moment_of_the_start_ends_cleanly_or_by_the_signal(tmp_pa
 
 def test_what_readme_starts_on_a_laptop_keeps_its_windows_where_it_was_started(tmp_path, monkeypatch):
     """An ordinary user may not write the service's folder; here a picture replaces the camera."""
-    (name,) = re.findall(r"\.venv/bin/edge-agent run -c (configs/\S+)", (ROOT / "README.md").read_text())
+    (name,) = re.findall(r"    edge-agent run -c (configs/\S+)", (ROOT / "README.md").read_text())
     environ = {
         "COUNTENANCE_CAMERA__BACKEND": "replay",
         "COUNTENANCE_CAMERA__SOURCE": str(write_astronaut(tmp_path / "astronaut.png")),
