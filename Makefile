@@ -13,7 +13,7 @@ test: ## Lint and test (mosquitto, Chromium and the rest come by apt where that 
 	@scripts/setup test
 	@scripts/test-tools
 	@$(MAKE) --no-print-directory lint
-	$(VENV)/python -m pytest -n 2 --dist loadscope -m "not device and not training" $(PYTEST_ARGS)
+	$(VENV)/python -m pytest -n 4 --dist loadscope -m "not device and not training" $(PYTEST_ARGS)
 
 check: ## Lint and the tests that need no broker, browser or child process: under a minute
 	@scripts/setup test

@@ -129,8 +129,8 @@ def test_one_person_stays_one_where_the_stream_changes_its_size(tmp_path):
     with AgentProcess("run", "-c", path, folder=tmp_path) as agent:
         wait_until(lambda: "camera running" in agent.log, 30)
         time.sleep(2.0)
-        stream.pictures = noisy(cv2.resize(astronaut_bgr(), (320, 240)))
-        wait_until(lambda: "size changed from 512x512 to 320x240" in agent.log, 30)
+        stream.pictures = noisy(cv2.resize(astronaut_bgr(), (320, 320)))
+        wait_until(lambda: "size changed from 512x512 to 320x320" in agent.log, 30)
         wait_until(lambda: agent.log.count("camera running") == 2, 30)
         time.sleep(2.0)
         assert agent.stop() == 0

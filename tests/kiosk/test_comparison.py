@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from tests.support.kiosk_stage import CHANGED, TYPICAL, report_of, shares_of
 from tests.support.stores import config_for, opened
 from tests.support.windows import LABELS
 
-NOW = datetime.now(timezone.utc).astimezone().replace(tzinfo=None)
 CORRECTOR = Corrector("m1", ShareEstimator(LABELS, [1 / 7] * 7))
 OFTEN = {**TYPICAL, "happy": 200.0}
 
@@ -39,7 +38,7 @@ def window(mix: dict[str, float] | None, ago: timedelta = timedelta(), people: i
 
 def look(store: Store, report: WindowReport, least_people: int = 3) -> tuple[tuple[Past, ...], Past | None, str | None]:
     comparison = Comparison(store, CORRECTOR, labels=LABELS, least_people=least_people)
-    comparison.refresh(NOW)
+    comparison.refresh()
     found = comparison.look(LiveState(report=report))
     assert found is not None
     difference = found.difference
@@ -70,7 +69,7 @@ def test_a_side_of_too_few_people_is_no_side(store: Store):
     assert look(store, window(CHANGED), least_people=5)[0] == ()
     assert look(store, window(CHANGED), least_people=4)[0] == (Past.HOUR,)
     comparison = Comparison(store, CORRECTOR, labels=LABELS, least_people=5)
-    comparison.refresh(NOW)
+    comparison.refresh()
     for report in (None, window(None), window(CHANGED, people=4)):
         assert comparison.look(LiveState(report=report)) is None
 
@@ -79,7 +78,7 @@ def test_what_another_model_read_is_not_compared(store: Store):
     store.append(window(TYPICAL, timedelta(hours=1)))
     other = Corrector("another model", CORRECTOR.estimator)
     comparison = Comparison(store, other, labels=LABELS, least_people=3)
-    comparison.refresh(NOW)
+    comparison.refresh()
     found = comparison.look(LiveState(report=window(CHANGED)))
     assert found is not None
     assert found.pasts == ()
@@ -88,7 +87,7 @@ def test_what_another_model_read_is_not_compared(store: Store):
 def test_only_shown_emotions_are_told(store: Store):
     store.append(window(TYPICAL, timedelta(hours=1)))
     comparison = Comparison(store, CORRECTOR, labels=("fear", "disgust"), least_people=3)
-    comparison.refresh(NOW)
+    comparison.refresh()
     found = comparison.look(LiveState(report=window(OFTEN)))
     assert found is not None
     assert found.difference is None

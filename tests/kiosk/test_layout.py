@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from edge_agent.kiosk.language import available, load_language
+from tests.support.broker import wait_until
 from tests.support.kiosk_browser import WALL, Open, has_state
 from tests.support.kiosk_stage import Stage, report_of
 
@@ -112,7 +113,7 @@ def test_a_wall_shows_everything_at_once(browser: Browser, talkative: Stage, lan
         has_state(page, {"rolling": "too_few", "changed": "live"}.get(state, state))
         for width, height in WALLS:
             page.set_viewport_size({"width": width, "height": height})
-            page.wait_for_function("document.documentElement.scrollHeight <= innerHeight")
+            page.wait_for_function("() => document.documentElement.scrollHeight <= innerHeight")
             found = page.evaluate(OVERFLOW)
             assert found["wide"] == [], (width, height, state)
             assert found["width"] <= 0, (width, height, state)
@@ -150,8 +151,8 @@ def test_without_any_history_nothing_lies_over_the_remarks(browser: Browser, fre
     expect(page.locator("#trend-empty")).not_to_have_attribute("hidden", "")
     for width, height in (*WALLS, *((size["width"], size["height"]) for size in SIZES.values())):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_timeout(50)  # the chart is drawn again when it has its new size
-        assert page.evaluate(OVER_FOOT) == [], (width, height)
+        # The chart is drawn again when it has its new size.
+        wait_until(lambda: page.evaluate(OVER_FOOT) == [], 5, lambda: f"{width}x{height}: {page.evaluate(OVER_FOOT)}")  # noqa: B023
         if page.locator(".trend").is_visible():
             words, chart = page.locator("#trend-empty").bounding_box(), page.locator("#chart").bounding_box()
             assert words is not None
