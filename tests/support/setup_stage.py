@@ -41,12 +41,21 @@ class SetupStage:
         self._unit = threading.Thread(target=self._apply_answers, daemon=True)
 
     def __enter__(self) -> SetupStage:
-        places = map(str, (self.places.config, self.places.asked, self.places.told))
-        self.process = subprocess.Popen([sys.executable, "-c", _SERVE, *places, str(self.port)])
+        places = [str(each) for each in (self.places.config, self.places.asked, self.places.told)]
+        self._start(*places)
+        while self.process.poll() is not None:  # another test took one of the ports meanwhile
+            self.port = _two_free_ports()
+            self.url = f"http://127.0.0.1:{self.port}"
+            self._start(*places)
         self._unit.start()
-        last = self.port + (self.fingerprint is not None)
-        wait_until(lambda: is_open(self.port) and is_open(last), 90, "the setup's server")
         return self
+
+    def _start(self, *places: str) -> None:
+        self.process = subprocess.Popen([sys.executable, "-c", _SERVE, *places, str(self.port)])
+        last = self.port + (self.fingerprint is not None)
+        wait_until(
+            lambda: self.process.poll() is not None or (is_open(self.port) and is_open(last)), 90, "the setup's server"
+        )
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
