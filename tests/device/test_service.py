@@ -135,7 +135,7 @@ def test_a_killed_agent_comes_back_and_goes_on_counting(device: Container) -> No
     wait_until(lambda: device.show(UNIT, "MainPID") not in (pid, "0"), 30, "another process")
     wait_until(lambda: device.show(UNIT, "ActiveState") == "active", 60, "active again")
     after = one_message(device, "countenance/porch/emotions")
-    assert int(str(after["seq"])) > int(str(before["seq"])), "windows are numbered on through a crash"
+    assert after["session"] != before["session"], "windows are numbered again in each session"
 
 
 def test_a_frozen_agent_is_killed_by_the_watchdog_and_comes_back(device: Container) -> None:
@@ -286,7 +286,7 @@ def test_a_password_reaches_the_service_alone(device: Container) -> None:
 
 def test_doctor_finds_nothing_wrong_with_it(device: Container) -> None:
     """As a person would ask on the device, while the service runs."""
-    report = json.loads(device.run(f"edge-agent doctor -c {CONFIG} --json"))
+    report = json.loads(device.run(f"edge-agent doctor -c {CONFIG} --json 2>/dev/null"))
     assert report["ok"], report
     warned = {check["name"] for check in report["checks"] if check["status"] == "warning"}
     assert warned <= {"small groups", "detector", "clock", "exposure", "temperature", "throttling"}
@@ -314,7 +314,8 @@ def test_doctor_knows_the_groups_that_the_unit_gives(device: Container) -> None:
 
 
 def doctor(device: Container, config: str) -> list[dict[str, str]]:
-    checks: list[dict[str, str]] = json.loads(device.attempt(f"edge-agent doctor -c {config} --json").stdout)["checks"]
+    report = json.loads(device.attempt(f"edge-agent doctor -c {config} --json 2>/dev/null").stdout)
+    checks: list[dict[str, str]] = report["checks"]
     return checks
 
 
