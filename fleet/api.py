@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import secrets
 import time
 from base64 import b64decode
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 
 import sqlalchemy as sql
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, PlainTextResponse
 from fastapi.staticfiles import StaticFiles
 
@@ -31,6 +31,8 @@ MOST_BUCKETS = 10_000
 def make_app(database: Database, estimators: dict[str, ShareEstimator], tally: Tally, *, token: str | None) -> FastAPI:
     """Every address; with a token, each asks for it as a bearer token or as the password of a browser's question."""
     app = FastAPI(title="Countenance fleet", dependencies=[Depends(_guard(token))] if token else [])
+    if token is None:  # a website's own name that leads to this machine must not be answered
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
 
     @app.get("/api/shares")
     def shares(
@@ -117,7 +119,7 @@ def _device(row: dict[str, Any], now_ms: int) -> dict[str, Any]:
     }
 
 
-def _guard(token: str | None) -> Callable[[Request], None]:
+def _guard(token: str) -> Callable[[Request], None]:
     def check(request: Request) -> None:
         kind, _, shown = request.headers.get("authorization", "").partition(" ")
         if kind.lower() == "basic":
@@ -125,7 +127,7 @@ def _guard(token: str | None) -> Callable[[Request], None]:
                 shown = b64decode(shown).decode().partition(":")[2]
             except ValueError:
                 shown = ""
-        if not hmac.compare_digest(shown.encode(), (token or secrets.token_hex()).encode()):
+        if not hmac.compare_digest(shown.encode(), token.encode()):
             raise HTTPException(401, "a token is needed", {"WWW-Authenticate": 'Basic realm="Countenance fleet"'})
 
     return check

@@ -56,16 +56,16 @@ class Tally:
     messages: int = 0
     windows: int = 0
     refused: Counter[str] = field(default_factory=Counter)
-    """Messages that could not be read, by device."""
+    """Messages that could not be read, by topic."""
     last_commit_s: float = 0.0
 
 
 class Collector:
     """Runs until ``stop`` is set."""
 
-    def __init__(self, source: Source, database: Database, prefix: str) -> None:
+    def __init__(self, source: Source, database: Database, prefix: str, *, tally: Tally | None = None) -> None:
         self._source, self._database, self._prefix = source, database, prefix
-        self.tally = Tally()
+        self.tally = Tally() if tally is None else tally
 
     def run(self, stop: threading.Event) -> None:
         """Collect; the database or the broker may be away for any time."""

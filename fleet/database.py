@@ -41,6 +41,8 @@ _FACTS = (
 _COLUMNS = (*_FACTS, *READINGS, *_PUBLISHED)
 _SUMS = ("windows", "suppressed", "published", "people", "familiar", "quality", *READINGS)
 
+_ALONE = "SELECT pg_advisory_xact_lock(724)"
+"""One collector at a time changes tables."""
 _HEARD = """
 INSERT INTO device (device, window_ms) VALUES (:device, :now)
 ON CONFLICT (device) DO UPDATE SET window_ms = excluded.window_ms
@@ -87,7 +89,7 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self.begin() as connection:
             if not self._sqlite:  # several collectors may start at once
-                connection.execute(sql.text("SELECT pg_advisory_xact_lock(724)"))
+                connection.execute(sql.text(_ALONE))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -104,16 +106,11 @@ class Database:
 
     def add(self, windows: Sequence[Window], news: Iterable[News] = (), *, now_ms: int) -> int:
         """Keep what is new, in one transaction; returns how many windows were."""
-        unique = {(window.device, window.session, window.seq): window for window in windows}.values()
-        for _ in range(2):  # a second collector may be making the same day's table
-            try:
-                with self.begin() as connection:
-                    self._tell(connection, news, now_ms)
-                    return self._insert(connection, list(unique), now_ms) if unique else 0
-            except StoreError as error:
-                if "already exists" not in str(error):
-                    raise
-        raise StoreError("the database cannot make a day's table: it is said to exist already")
+        unique = list({(window.device, window.session, window.seq): window for window in windows}.values())
+        self._make_days(unique)
+        with self.begin() as connection:
+            self._tell(connection, news, now_ms)
+            return self._insert(connection, unique, now_ms) if unique else 0
 
     def _insert(self, connection: Connection, windows: Sequence[Window], now_ms: int) -> int:
         labels = {window.model: ",".join(window.labels) for window in windows if window.labels}
@@ -136,7 +133,7 @@ class Database:
             self._fill(connection, dated)
             # A window that was sent before the device's clock was right may come again with its right time.
             number -= connection.exec_driver_sql(_NOW_DATED).rowcount
-            number += self._count_in(connection, dated)
+            number += self._count_in(connection)
         return number
 
     def _fill(self, connection: Connection, windows: Iterable[Window]) -> None:
@@ -152,29 +149,29 @@ class Database:
             for row in rows:
                 copy.write_row(row)
 
-    def _count_in(self, connection: Connection, windows: Sequence[Window]) -> int:
+    def _count_in(self, connection: Connection) -> int:
         if self._sqlite:
             connection.exec_driver_sql(_KNOWN)
             number = connection.exec_driver_sql(_NEW).rowcount
             connection.exec_driver_sql(_TOTALS.format(source="incoming"))
             return number
-        self._make_days(connection, windows)
         totals = _TOTALS.format(source="fresh")
         counted = f"WITH fresh AS ({_NEW} RETURNING *), added AS ({totals}) SELECT count(*) FROM fresh"
         return int(connection.exec_driver_sql(counted).scalar_one())
 
-    def _make_days(self, connection: Connection, windows: Iterable[Window]) -> None:
-        for day in {
-            window.start_ms // DAY_MS for window in windows if FIRST_MS <= window.start_ms < LAST_MS
-        } - self._days:
-            date = connection.execute(
-                sql.text(f"SELECT to_char(to_timestamp({day * 86400}) AT TIME ZONE 'UTC', 'YYYYMMDD')")
-            )
-            connection.exec_driver_sql(
-                f'CREATE TABLE IF NOT EXISTS window_{date.scalar_one()} PARTITION OF "window"'
-                f" FOR VALUES FROM ({day * DAY_MS}) TO ({(day + 1) * DAY_MS})"
-            )
-            self._days.add(day)
+    def _make_days(self, windows: Iterable[Window]) -> None:
+        """PostgreSQL's tables for new days, in a transaction of their own: making one locks all the windows."""
+        days = {window.start_ms // DAY_MS for window in windows if FIRST_MS <= window.start_ms < LAST_MS} - self._days
+        if self._sqlite or not days:
+            return
+        with self.begin() as connection:
+            connection.execute(sql.text(_ALONE))
+            for day in days:
+                connection.exec_driver_sql(
+                    f'CREATE TABLE IF NOT EXISTS {_day_table(day)} PARTITION OF "window"'
+                    f" FOR VALUES FROM ({day * DAY_MS}) TO ({(day + 1) * DAY_MS})"
+                )
+        self._days |= days
 
     def _tell(self, connection: Connection, news: Iterable[News], now_ms: int) -> None:
         for item in sorted(news, key=lambda item: item.device):

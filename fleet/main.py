@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import signal
 import sys
 import threading
@@ -16,7 +17,7 @@ import uvicorn
 
 from edge_agent.errors import ConfigError, CountenanceError
 from fleet.api import make_app
-from fleet.collecting import Collector, Source
+from fleet.collecting import Collector, Source, Tally
 from fleet.database import DAY_MS, Database
 from fleet.from_mqtt import MqttSource
 from fleet.from_nats import NatsSource
@@ -25,7 +26,7 @@ from fleet.settings import Settings, load_settings
 
 log = logging.getLogger("fleet")
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = ("127.0.0.1", "localhost")
 TIDY_S = 3600.0
 
 
@@ -49,17 +50,18 @@ def run(settings: Settings, *, collect: bool = True, serve: bool = True) -> None
     database, stop = Database(settings.database), threading.Event()
     database.migrate()
     estimators, token = load_estimators(settings.models), _token(settings)
-    collector = Collector(source_of(settings), database, settings.prefix)
     threads = [threading.Thread(target=_tidy, args=(database, settings.keep_days, stop), name="tidy")]
+    tally, defects = Tally(), list[Exception]()
     if collect:
-        threads.append(threading.Thread(target=collector.run, args=(stop,), name="collector"))
+        collector = Collector(source_of(settings), database, settings.prefix, tally=tally)
+        threads.append(threading.Thread(target=_collect, args=(collector, stop, defects), name="collector"))
     for thread in threads:
         thread.start()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
         if serve:
-            app = make_app(database, estimators, collector.tally, token=token)
+            app = make_app(database, estimators, tally, token=token)
             server = uvicorn.Server(uvicorn.Config(app, settings.page.host, settings.page.port, log_level="warning"))
             log.info("the page: http://%s:%d/", settings.page.host, settings.page.port)
             server.run()
@@ -70,6 +72,17 @@ def run(settings: Settings, *, collect: bool = True, serve: bool = True) -> None
         for thread in threads:
             thread.join()
         database.close()
+    if defects:
+        raise defects[0]
+
+
+def _collect(collector: Collector, stop: threading.Event, defects: list[Exception]) -> None:
+    """A defect ends the program, so that its supervisor starts it again: a page without a collector would look well."""
+    try:
+        collector.run(stop)
+    except Exception as error:  # noqa: BLE001  the boundary of the thread; ``run`` raises it again
+        defects.append(error)
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def source_of(settings: Settings) -> Source:

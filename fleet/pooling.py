@@ -18,7 +18,7 @@ from sqlalchemy.engine import Connection, Row
 
 from edge_agent.shares.estimate import ShareEstimator
 from edge_agent.shares.pool import pooled_totals
-from fleet.messages import LABELS
+from fleet.database import READINGS
 
 Bucket = Literal["all", "hour", "day", "site", "region", "device"]
 _BUCKETS: Mapping[str, str] = {
@@ -29,7 +29,6 @@ _BUCKETS: Mapping[str, str] = {
     "region": "coalesce(region, '')",
     "device": "device",
 }
-_READINGS = tuple(f"{half}{i}" for half in "re" for i in range(1, LABELS + 1))
 _PLACES = ("device", "site", "region", "grp")
 
 
@@ -73,7 +72,7 @@ def pooled(
 def _sums(connection: Connection, scope: Scope, bucket: Bucket) -> Iterator[Row[Any]]:
     """One row for each bucket and model. The sums of each device come first: its windows share one doubt."""
     places = "".join(f" AND {name} = :{name}" for name, _ in scope.places if name in _PLACES)
-    per_device = ", ".join(f"sum({name}) AS {name}" for name in _READINGS)
+    per_device = ", ".join(f"sum({name}) AS {name}" for name in READINGS)
     query = f"""
         WITH per_device AS (
             SELECT {_BUCKETS[bucket]} AS bucket, model, device, sum(published) AS windows, sum(people) AS people,
@@ -91,7 +90,7 @@ def _sums(connection: Connection, scope: Scope, bucket: Bucket) -> Iterator[Row[
 
 def _corrected(row: Row[Any], labels: Sequence[str], estimator: ShareEstimator | None) -> Pooled:
     facts = row._mapping
-    sums = np.array([float(facts[name]) for name in _READINGS])
+    sums = np.array([float(facts[name]) for name in READINGS])
     readings = np.concatenate([half[: len(labels)] for half in np.split(sums, 2)])
     known = estimator is not None and set(estimator.labels) == set(labels)
     if known:

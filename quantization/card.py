@@ -174,13 +174,15 @@ def _training(infos: list[ModelInfo]) -> str:
             f"{count} {reason.replace('_', ' ')}" for reason, count in run["dropped_from_training"].items()
         )
         descents = _descents(run)
-        notes = "".join(f" Note on `{r['recipe']}`, seed {r['seed']}: {r['note']}." for r in descents if "note" in r)
-        lines.append(
-            f"- `{info.name}`: {', then '.join(_descent(r) for r in descents)}; "
-            f"{run['images']['training']} training images (dropped: {dropped}); keras {run['versions']['keras']}, "
-            f"TensorFlow {conversion['tensorflow']}; int8 ranges from {conversion['representative_images']} images; "
-            f"exported {info.provenance['exported']}.{notes}"
-        )
+        lines += [
+            f"- `{info.name}` came from these, one after the other:",
+            *(f"    - {_descent(descent)}" for descent in descents),
+            f"    - {run['images']['training']} training images (dropped: {dropped}); int8 ranges from "
+            f"{conversion['representative_images']} images",
+            f"    - keras {run['versions']['keras']}, TensorFlow {conversion['tensorflow']}; exported "
+            f"{info.provenance['exported']}",
+            *(f"    - note on `{r['recipe']}`, seed {r['seed']}: {r['note']}" for r in descents if "note" in r),
+        ]
     hashes = infos[0].provenance["training"]["data_sha256"]
     lines += [f"- data: `{name}`, sha256 `{digest}`" for name, digest in hashes.items()]
     return "\n".join(lines)

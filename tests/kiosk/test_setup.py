@@ -300,7 +300,7 @@ def test_every_language_has_the_words_of_setup(tag: str) -> None:
     assert all(
         ("{n}" in text) == ("{n}" in ENGLISH[key]) for key, text in words.texts.items() if key.startswith("setup_")
     )
-    for page in (questions_page(words, "", ()), code_page(words, "", "wrong"), tls_page(words, "", "https://x/")):
+    for page in (questions_page(words, ()), code_page(words, "", "wrong"), tls_page(words, "https://x/")):
         assert f'lang="{tag}"' in page
         assert words.text("setup_title") in page
 

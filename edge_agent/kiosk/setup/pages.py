@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 from edge_agent.cameras.found import FoundCamera
@@ -15,10 +15,10 @@ ROTATIONS = (0, 90, 180, 270)
 
 def code_page(words: Language, query: str, refusal: str) -> Html:
     """Asks for the code; ``refusal`` says why the last one was not taken."""
-    return fill(
+    return _page(
+        words,
         "setup_code.html",
         {
-            **_common(words, query),
             **_texts(words, "setup_code_intro", "setup_code_label", "setup_code_send", "setup_code_delete"),
             "action": f"/setup/code{query}",
             "error": words.text(f"setup_code_{refusal}") if refusal else "",
@@ -26,12 +26,12 @@ def code_page(words: Language, query: str, refusal: str) -> Html:
     )
 
 
-def tls_page(words: Language, query: str, address: str) -> Html:
+def tls_page(words: Language, address: str) -> Html:
     """On a connection that anybody could read: the way to one that nobody can."""
-    return fill(
+    return _page(
+        words,
         "setup_tls.html",
         {
-            **_common(words, query),
             **_texts(words, "setup_tls_intro", "setup_tls_warning", "setup_tls_link"),
             "address": address,
         },
@@ -40,22 +40,17 @@ def tls_page(words: Language, query: str, address: str) -> Html:
 
 def wait_page(words: Language, query: str) -> Html:
     """After the setup, at the address of the page to come: its script goes there as soon as the agent answers."""
-    return fill(
-        "setup_wait.html",
-        {
-            **_common(words, query),
-            **_texts(words, "setup_done", "setup_done_words", "setup_done_page", "setup_done_link"),
-        },
-    )
+    texts = _texts(words, "setup_done_words", "setup_done_page", "setup_done_link")
+    return _page(words, "setup_wait.html", {**texts, "query": query}, heading=words.texts["setup_done"])
 
 
-def questions_page(words: Language, query: str, cameras: Sequence[FoundCamera]) -> Html:
+def questions_page(words: Language, cameras: Sequence[FoundCamera]) -> Html:
     """All questions on one page."""
     keys = [key for key in words.texts if key.startswith("setup_") and "{" not in words.texts[key]]
-    return fill(
-        "setup.html",
+    return _page(
+        words,
+        "setup_questions.html",
         {
-            **_common(words, query),
             **_texts(words, *keys),
             "cameras": join([_option(camera.name, f"{camera.backend} {camera.source}") for camera in cameras]),
             "rotations": join([_option(f"{words.number(degrees)}°", degrees) for degrees in ROTATIONS]),
@@ -68,21 +63,30 @@ def questions_page(words: Language, query: str, cameras: Sequence[FoundCamera]) 
     )
 
 
-def _common(words: Language, query: str) -> dict[str, Any]:
+def _page(words: Language, content: str, values: Mapping[str, Any], *, heading: str = "") -> Html:
+    """A template's content in the frame that all have; a page with a heading of its own offers no other language."""
     arabic = words.texts["dir"] == "rtl"
+    return fill(
+        "setup_frame.html",
+        {
+            "lang": words.tag,
+            "dir": words.texts["dir"],
+            "font": f"/static/{'vazirmatn-arabic.woff2' if arabic else 'figtree-latin.woff2'}",
+            "css": static_url("kiosk.css"),
+            "setup_css": static_url("setup.css"),
+            "script": static_url("setup.js"),
+            "icon": static_url("icon.svg"),
+            "setup_title": words.texts["setup_title"],
+            "heading": heading or words.texts["setup_title"],
+            "languages_nav": "" if heading else _languages(words),
+            "content": fill(content, values),
+        },
+    )
+
+
+def _languages(words: Language) -> Html:
     links = [fill("setup_language.html", {"tag": tag, "name": _name(tag)}) for tag in available() if tag != words.tag]
-    return {
-        "lang": words.tag,
-        "dir": words.texts["dir"],
-        "font": f"/static/{'vazirmatn-arabic.woff2' if arabic else 'figtree-latin.woff2'}",
-        "css": static_url("kiosk.css"),
-        "setup_css": static_url("setup.css"),
-        "script": static_url("setup.js"),
-        "icon": static_url("icon.svg"),
-        "query": query,
-        "language_links": join(links),
-        **_texts(words, "setup_title", "setup_languages"),
-    }
+    return fill("setup_languages.html", {**_texts(words, "setup_languages"), "language_links": join(links)})
 
 
 def _name(tag: str) -> str:

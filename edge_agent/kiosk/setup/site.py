@@ -120,11 +120,11 @@ class SetupSite:
         if not self._is_private(request):
             host = request.url.hostname or "localhost"
             host = f"[{host}]" if ":" in host else host
-            return HTMLResponse(tls_page(words, query, f"https://{host}:{self._port + 1}/setup{query}"), headers=FRESH)
+            return HTMLResponse(tls_page(words, f"https://{host}:{self._port + 1}/setup{query}"), headers=FRESH)
         if not self._is_ours(request):
             return HTMLResponse(code_page(words, query, "" if self._code.is_open else "off"), headers=FRESH)
         cameras = await run_in_threadpool(self._found)
-        return HTMLResponse(questions_page(words, query, cameras), headers=FRESH)
+        return HTMLResponse(questions_page(words, cameras), headers=FRESH)
 
     async def wait(self, request: Request) -> Response:
         """After the answers: at the address that the page will have, and so not encrypted. It tells nothing."""
